@@ -1,0 +1,6 @@
+"""The command ``adaptive``."""
+
+
+def adaptive() -> None:
+    """Say that this command is being built."""
+    raise NotImplementedError

@@ -1,0 +1,6 @@
+"""The command ``airflow``."""
+
+
+def airflow() -> None:
+    """Say that this command is being built."""
+    raise NotImplementedError

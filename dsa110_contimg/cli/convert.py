@@ -1,0 +1,6 @@
+"""The command ``convert``."""
+
+
+def convert() -> None:
+    """Say that this command is being built."""
+    raise NotImplementedError

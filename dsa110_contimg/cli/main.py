@@ -1,0 +1,36 @@
+"""The console script ``dsa110-contimg``."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+
+from dsa110_contimg.cli.adaptive import adaptive
+from dsa110_contimg.cli.airflow import airflow
+from dsa110_contimg.cli.convert import convert
+from dsa110_contimg.cli.groups import groups
+from dsa110_contimg.cli.night import night
+from dsa110_contimg.cli.report import report
+from dsa110_contimg.cli.simulate import simulate
+from dsa110_contimg.errors import ContimgError
+
+app = typer.Typer(
+    name="dsa110-contimg",
+    help="Nightly continuum imaging for DSA-110: UVH5 subband files to Measurement Sets, "
+    "images and detections. Exit status: 0 all is well, 1 something failed, 2 wrong usage.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+for command in (simulate, groups, convert, adaptive, night, airflow, report):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line; a named error becomes one line and exit status 1."""
+    try:
+        app()
+    except ContimgError as error:
+        Console(stderr=True).print(f"[bold red]error[/] ({error.reason}): {error}", soft_wrap=True)
+        sys.exit(1)

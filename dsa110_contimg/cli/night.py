@@ -1,0 +1,6 @@
+"""The command ``night``."""
+
+
+def night() -> None:
+    """Say that this command is being built."""
+    raise NotImplementedError

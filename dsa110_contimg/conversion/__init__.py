@@ -1,0 +1,1 @@
+"""Groups of UVH5 subband files to Measurement Sets."""

@@ -1,0 +1,123 @@
+"""What the conversion stage takes and returns."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from dsa110_contimg.models import Model
+from dsa110_contimg.provenance import Provenance
+
+
+class GroupState(StrEnum):
+    """How complete a group is."""
+
+    COMPLETE = "complete"
+    SEMI_COMPLETE = "semi-complete"
+    INCOMPLETE = "incomplete"
+
+
+class SubbandGroup(Model):
+    """The subband files of one observation."""
+
+    group_id: str
+    """Start of the observation, UTC ``YYYY-MM-DDTHH:MM:SS``: the name of its MS."""
+    state: GroupState
+    """complete (16 subbands), semi-complete (12-15) or incomplete."""
+    present: list[str]
+    """Subbands with a usable file, ``sb00`` .. ``sb15``, ascending."""
+    missing: list[str]
+    """Subbands without one."""
+    files: list[str]
+    """Absolute paths, in the order of `present`."""
+    problems: list[str]
+    """What is wrong, a sentence each."""
+
+
+class RejectedFile(Model):
+    """A file that belongs to no group."""
+
+    file: str
+    """Absolute path."""
+    reason: str
+    """Why, in a sentence."""
+
+
+class GroupListing(Model):
+    """Every file of a directory: in exactly one group, or rejected with a reason."""
+
+    groups: list[SubbandGroup]
+    """In order of time."""
+    rejects: list[RejectedFile]
+    """In order of name."""
+
+
+class ConversionState(StrEnum):
+    """What became of a group."""
+
+    CONVERTED = "converted"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    REJECTED = "rejected"
+
+
+class ConversionResult(Model):
+    """What became of one group, for the CLI's JSON, the task's XCom and the night report."""
+
+    group_id: str
+    """The group."""
+    state: ConversionState
+    """converted; skipped (its MS is there and checks out); failed; rejected (incomplete)."""
+    ms_path: str | None = None
+    """Absolute path of the MS, where there is one."""
+    reason: str | None = None
+    """Why it was skipped, failed or rejected; or what a converted group lacks."""
+    seconds: float = 0.0
+    """Wall time."""
+    warnings: list[str] = Field(default_factory=list)
+    """What went wrong without harm to the MS, e.g. a sandbox that could not be removed."""
+
+
+class SpectralWindow(Model):
+    """One window of a published MS."""
+
+    spw_id: int
+    """0 is the lowest frequency."""
+    subband: str
+    """The subband that it came from."""
+    min_freq_hz: float
+    """Lowest channel centre in Hz."""
+    max_freq_hz: float
+    """Highest channel centre in Hz."""
+    flagged_fraction: float
+    """Fraction of visibilities that are flagged."""
+    nonfinite: int
+    """Visibilities that were not finite, flagged and set to zero."""
+
+
+class Manifest(Model):
+    """The last file written: an MS is complete if, and only if, its manifest checks out."""
+
+    group_id: str
+    """The group."""
+    state: GroupState
+    """complete or semi-complete."""
+    missing: list[str]
+    """Subbands that the MS lacks."""
+    spectral_windows: list[SpectralWindow]
+    """In order of id."""
+    phase_center_ra_deg: float
+    """Right ascension of the one field (ICRS) in degrees."""
+    phase_center_dec_deg: float
+    """Declination of the one field (ICRS) in degrees."""
+    start_utc: str
+    """Start of the first integration, ISO 8601."""
+    duration_s: float
+    """Length of the observation in seconds."""
+    files: dict[str, int]
+    """Path inside the MS to size in bytes of each data file."""
+    stage_seconds: dict[str, float]
+    """Wall time per stage of the conversion."""
+    provenance: Provenance
+    """Versions, options and inputs."""

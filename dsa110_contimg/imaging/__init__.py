@@ -1,0 +1,1 @@
+"""Images of sources in an MS."""

@@ -1,0 +1,15 @@
+"""The base of every options and result model."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Model(BaseModel):
+    """A frozen, typed record that refuses unknown fields and survives JSON unchanged.
+
+    Every field carries a ``description``: it is the documentation, the CLI's help and the
+    form in the Airflow UI at once.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)

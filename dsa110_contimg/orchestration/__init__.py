@@ -1,0 +1,1 @@
+"""What DAGs and plugins share; the only folder that knows Airflow."""

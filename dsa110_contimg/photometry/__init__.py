@@ -1,0 +1,1 @@
+"""Flux densities, adaptive binning of spectral windows, detections."""

@@ -1,0 +1,86 @@
+"""What imaging and photometry return for one source in one MS."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from dsa110_contimg.models import Model
+from dsa110_contimg.provenance import Provenance
+
+
+class SpwMeasurement(Model):
+    """A source in one spectral window."""
+
+    spw_id: int
+    """Spectral window of the MS."""
+    freq_hz: float
+    """Centre frequency in Hz."""
+    flux_jy: float
+    """Flux density in Jy, corrected for the primary beam."""
+    rms_jy: float
+    """Its error in Jy, corrected likewise."""
+    snr: float
+    """Ratio of the two."""
+    flagged_fraction: float
+    """Fraction of the window's visibilities that are flagged."""
+
+
+class SpwFailure(Model):
+    """A spectral window that gave no measurement."""
+
+    spw_id: int
+    """Spectral window of the MS."""
+    reason: str
+    """Why, in a sentence."""
+
+
+class Detection(Model):
+    """A run of adjacent spectral windows that together reach the target SNR."""
+
+    spw_ids: list[int]
+    """The windows, ascending."""
+    bin_width: int
+    """Their number."""
+    center_freq_hz: float
+    """Mean of their centre frequencies in Hz."""
+    flux_jy: float
+    """Inverse-variance mean flux density in Jy."""
+    rms_jy: float
+    """Error of that mean in Jy."""
+    snr: float
+    """Ratio of the two."""
+
+
+class SourceResult(Model):
+    """One source in one MS: what was measured, what was found, what failed."""
+
+    name: str
+    """Name of the source."""
+    ra_deg: float
+    """Right ascension (ICRS) in degrees."""
+    dec_deg: float
+    """Declination (ICRS) in degrees."""
+    success: bool
+    """True if every requested window was measured."""
+    error: str | None = None
+    """Why not, in a sentence."""
+    n_spws: int
+    """Number of windows asked for."""
+    spws: list[SpwMeasurement]
+    """The measurements, in order of `spw_id`."""
+    failed_spws: list[SpwFailure] = Field(default_factory=list)
+    """The windows without one."""
+    detections: list[Detection]
+    """In order of frequency."""
+    notes: list[str] = Field(default_factory=list)
+    """What a reader must know, e.g. the bias of the method."""
+    skipped: bool = False
+    """True if the products were there already, made from the same inputs and options."""
+    ms_path: str
+    """Absolute path of the MS."""
+    products_dir: str | None = None
+    """Directory of this source's images, plots and tables."""
+    seconds: float = 0.0
+    """Wall time."""
+    provenance: Provenance
+    """Versions, options and inputs."""

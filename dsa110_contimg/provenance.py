@@ -1,0 +1,109 @@
+"""What made a product: versions, options and inputs, in one small record."""
+
+from __future__ import annotations
+
+import platform
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from dsa110_contimg.models import Model
+
+_PACKAGES = (
+    "dsa110-contimg",
+    "casatools",
+    "casatasks",
+    "casadata",
+    "python-casacore",
+    "numpy",
+    "astropy",
+    "h5py",
+    "numba",
+)
+
+
+class InputFile(Model):
+    """One input as it was when it was read."""
+
+    path: str
+    """Absolute path."""
+    size_bytes: int
+    """Size in bytes."""
+    mtime_ns: int
+    """Modification time, nanoseconds since 1970."""
+
+
+class Provenance(Model):
+    """The record that every product carries."""
+
+    created: str
+    """UTC, ISO 8601."""
+    host: str
+    """Name of the machine."""
+    versions: dict[str, str]
+    """Installed versions of this package and of the libraries that shape the result."""
+    options: dict[str, Any]
+    """The options of the stage, as JSON."""
+    inputs: list[InputFile]
+    """The files that were read."""
+
+
+@lru_cache(maxsize=1)
+def package_versions() -> dict[str, str]:
+    """Collect the versions of the libraries that shape a result.
+
+    Returns
+    -------
+    dict of str to str
+        Distribution name to version; absent ones are left out.
+    """
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def describe_input(path: Path) -> InputFile:
+    """Describe one input file by path, size and modification time.
+
+    Parameters
+    ----------
+    path : Path
+        An existing file or directory.
+
+    Returns
+    -------
+    InputFile
+        The description.
+    """
+    stat = path.stat()
+    return InputFile(path=str(path.absolute()), size_bytes=stat.st_size, mtime_ns=stat.st_mtime_ns)
+
+
+def make_provenance(options: Model, inputs: list[Path]) -> Provenance:
+    """Record what made a product, now.
+
+    Parameters
+    ----------
+    options : Model
+        The options of the stage.
+    inputs : list of Path
+        The files that it read.
+
+    Returns
+    -------
+    Provenance
+        The record.
+    """
+    return Provenance(
+        created=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        host=platform.node(),
+        versions=package_versions(),
+        options=options.model_dump(mode="json"),
+        inputs=[describe_input(path) for path in inputs],
+    )

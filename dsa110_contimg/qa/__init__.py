@@ -1,0 +1,1 @@
+"""What a night came to: records, plots and the report."""

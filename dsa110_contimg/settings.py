@@ -1,0 +1,114 @@
+"""One settings model: environment variables ``DSA110_CONTIMG_*`` over one TOML file."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+CONFIG_FILE_VARIABLE = "DSA110_CONTIMG_CONFIG"
+
+
+class Settings(BaseSettings):
+    """Where things are and how much of the machine may be used.
+
+    ``DSA110_CONTIMG_<FIELD>`` sets a field from the environment; the file named by
+    ``DSA110_CONTIMG_CONFIG`` (default ``dsa110-contimg.toml`` in the current directory)
+    sets it from TOML; the environment wins.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="DSA110_CONTIMG_", frozen=True, extra="forbid", validate_default=True
+    )
+
+    work_dir: Path = Field(Path("work"), description="Root of everything the pipeline writes.")
+    input_dir: Path | None = Field(
+        None, description="Directory of raw UVH5 subband files; default WORK_DIR/incoming."
+    )
+    sources_file: Path | None = Field(
+        None, description="Catalogue of sources to image by default; default WORK_DIR/sources.ecsv."
+    )
+    sandbox_root: Path = Field(
+        Path("/dev/shm/dsa110-contimg"),  # noqa: S108 - tmpfs is the point; the sandbox is owned by a lock
+        description="tmpfs directory under which each conversion makes its own sandbox.",
+    )
+    conversion_workers: int = Field(2, ge=1, description="Fill workers of one conversion.")
+    conversion_timeout_s: float = Field(900.0, gt=0, description="Limit for one group.")
+    imaging_timeout_s: float = Field(1800.0, gt=0, description="Limit for one source in one MS.")
+    ms_lock_timeout_s: float = Field(
+        600.0, gt=0, description="How long a task waits for another holder of its MS."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - signature is the library's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources: arguments, environment, TOML file.
+
+        Parameters
+        ----------
+        settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings
+            As pydantic-settings passes them.
+
+        Returns
+        -------
+        tuple of PydanticBaseSettingsSource
+            The sources in falling order of precedence.
+        """
+        toml = Path(os.environ.get(CONFIG_FILE_VARIABLE, "dsa110-contimg.toml"))
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml)
+
+    @property
+    def raw_dir(self) -> Path:
+        """Directory of the raw subband files."""
+        return (self.input_dir or self.work_dir / "incoming").absolute()
+
+    @property
+    def sources_path(self) -> Path:
+        """Catalogue of the sources to image by default."""
+        return (self.sources_file or self.work_dir / "sources.ecsv").absolute()
+
+    @property
+    def ms_dir(self) -> Path:
+        """Root of the published Measurement Sets, one directory per UTC date."""
+        return (self.work_dir / "ms").absolute()
+
+    @property
+    def products_dir(self) -> Path:
+        """Root of images, plots and detections: ``date/group_id/source``."""
+        return (self.work_dir / "products").absolute()
+
+    @property
+    def nights_dir(self) -> Path:
+        """Root of the night records and reports, one directory per UTC date."""
+        return (self.work_dir / "nights").absolute()
+
+    @property
+    def logs_dir(self) -> Path:
+        """Logs of child processes and the record of MS accesses."""
+        return (self.work_dir / "logs").absolute()
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """Read the settings once per process.
+
+    Returns
+    -------
+    Settings
+        The settings in force.
+    """
+    return Settings()

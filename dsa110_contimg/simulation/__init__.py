@@ -1,0 +1,1 @@
+"""A simulated night of UVH5 groups, with its truth."""

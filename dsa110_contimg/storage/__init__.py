@@ -1,0 +1,1 @@
+"""Files that must not be lost, half written, or written twice at once."""
