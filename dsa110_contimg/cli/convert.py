@@ -1,6 +1,86 @@
 """The command ``convert``."""
 
+from __future__ import annotations
 
-def convert() -> None:
-    """Say that this command is being built."""
-    raise NotImplementedError
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from dsa110_contimg.conversion.models import ConversionResult
+
+_STYLES = {"converted": "green", "skipped": "cyan", "failed": "bold red", "rejected": "yellow"}
+
+
+def convert(
+    input_dir: Annotated[Path, typer.Argument(help="Directory of UVH5 subband files; only read.")],
+    output_dir: Annotated[
+        Path, typer.Argument(help="Root of the MSs: OUTPUT_DIR/YYYY-MM-DD/YYYY-MM-DDTHH:MM:SS.ms")
+    ],
+    start: Annotated[
+        datetime | None, typer.Option(help="Convert groups that start at or after this time (UTC).")
+    ] = None,
+    end: Annotated[
+        datetime | None, typer.Option(help="Convert groups that start before this time (UTC).")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Fill workers per group. [default: from the settings]")
+    ] = None,
+    tmpfs: Annotated[
+        bool, typer.Option(help="Work in tmpfs; --no-tmpfs works beside OUTPUT_DIR.")
+    ] = True,
+    scratch_dir: Annotated[
+        Path | None, typer.Option(help="Where to work when tmpfs has no room.")
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Convert also what is there and checks out.")
+    ] = False,
+    json_output: Annotated[
+        bool, typer.Option("--json", help="Print the results as JSON on standard output.")
+    ] = False,
+) -> None:
+    """Convert groups of subband files to Measurement Sets.
+
+    Takes complete groups (16 subbands) and semi-complete ones (12 to 15, with only the windows
+    that exist). Each MS is written in a sandbox in tmpfs, checked, and published whole with a
+    manifest. A group that fails does not stop the others.
+
+    Exit status 0: nothing failed; 1: something did; 2: wrong usage.
+
+    Example: dsa110-contimg convert /data/incoming /data/ms --start 2026-01-25T00:00:00
+    """
+    from dsa110_contimg.cli.output import console, print_json
+    from dsa110_contimg.conversion.hdf5_orchestrator import convert_subband_groups_to_ms
+
+    def show(result: ConversionResult, done: int, total: int) -> None:
+        style = _STYLES[result.state]
+        reason = f"  {result.reason}" if result.reason else ""
+        console.print(
+            f"[{done}/{total}] {result.group_id} [{style}]{result.state}[/] "
+            f"in {result.seconds:.1f} s{reason}",
+            soft_wrap=True,
+            highlight=False,
+        )
+        for warning in result.warnings:
+            console.print(f"    [yellow]warning[/] {warning}", soft_wrap=True, highlight=False)
+
+    results = convert_subband_groups_to_ms(
+        input_dir,
+        output_dir,
+        start,
+        end,
+        max_workers=workers,
+        stage_to_tmpfs=tmpfs,
+        scratch_dir=scratch_dir,
+        skip_existing=not again,
+        progress=show,
+    )
+    if json_output:
+        fields = {"group_id", "state", "ms_path", "reason", "seconds", "warnings"}
+        print_json([result.model_dump(mode="json", include=fields) for result in results])
+    elif not results:
+        console.print(f"no groups in {input_dir}; `dsa110-contimg groups` says what is there")
+    if any(result.state == "failed" for result in results):
+        raise typer.Exit(1)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 
 import typer
-from rich.console import Console
 
 from dsa110_contimg.cli.adaptive import adaptive
 from dsa110_contimg.cli.airflow import airflow
 from dsa110_contimg.cli.convert import convert
 from dsa110_contimg.cli.groups import groups
 from dsa110_contimg.cli.night import night
+from dsa110_contimg.cli.output import console
 from dsa110_contimg.cli.report import report
 from dsa110_contimg.cli.simulate import simulate
 from dsa110_contimg.errors import ContimgError
@@ -32,5 +32,5 @@ def main() -> None:
     try:
         app()
     except ContimgError as error:
-        Console(stderr=True).print(f"[bold red]error[/] ({error.reason}): {error}", soft_wrap=True)
+        console.print(f"[bold red]error[/] ({error.reason}): {error}", soft_wrap=True)
         sys.exit(1)

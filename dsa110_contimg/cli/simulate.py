@@ -1,6 +1,113 @@
 """The command ``simulate``."""
 
+from __future__ import annotations
 
-def simulate() -> None:
-    """Say that this command is being built."""
-    raise NotImplementedError
+import logging
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from dsa110_contimg.simulation.night import SimulationOptions, SimulationResult
+
+
+def _parse_time(text: str) -> datetime:
+    """Read an ISO 8601 time."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no time such as 2026-01-25T08:06:19") from error
+
+
+def simulate(
+    out: Annotated[
+        Path, typer.Argument(help="Directory of the files: absent, empty, or holding this night.")
+    ],
+    start: Annotated[
+        datetime | None,
+        typer.Option(
+            parser=_parse_time,
+            metavar="ISO",
+            help="Start of the first integration, UTC unless it names a zone. Default"
+            " 2026-01-25T08:06:19: 0834+555 transits as the first group ends.",
+        ),
+    ] = None,
+    groups: Annotated[
+        int, typer.Option(help="Consecutive groups of 309.24 s, 2.3 GB each with 96 antennas.")
+    ] = 1,
+    antennas: Annotated[
+        int, typer.Option(help="Antennas with data, spread over arms and outriggers; 2 to 96.")
+    ] = 96,
+    sources: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Catalogue of the sky, all of it targets: name, ra_deg, dec_deg (ICRS), flux_jy,"
+            " and optionally ref_freq_hz, spectral_index. Default: three targets of 0.6-1.5 Jy"
+            " around the meridian at the middle of the night, and four fainter field sources"
+            " for each group.",
+        ),
+    ] = None,
+    dec_deg: Annotated[
+        float, typer.Option(help="Declination of date at which the dishes point.")
+    ] = 54.573,
+    sefd_jy: Annotated[
+        float, typer.Option(help="System equivalent flux density of a dish; 0: no noise.")
+    ] = 6500.0,
+    jitter: Annotated[
+        bool,
+        typer.Option(
+            "--jitter/--no-jitter",
+            help="Let the time stamps of a group's files differ as real ones do.",
+        ),
+    ] = True,
+    missing: Annotated[
+        str,
+        typer.Option(metavar="sbNN,...", help="Subbands to leave out of every group."),
+    ] = "",
+    gain_errors: Annotated[
+        bool,
+        typer.Option(
+            "--gain-errors", help="Multiply with antenna gains, written to truth_gains.ecsv."
+        ),
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal bytes.")] = 0,
+    json_output: Annotated[
+        bool, typer.Option("--json", help="Print the result as JSON on standard output.")
+    ] = False,
+) -> None:
+    """Simulate a night of DSA-110 subband files (UVH5), laid out as the correlator does.
+
+    Point sources drift through the primary beam over the fringe-stopped array, with thermal
+    noise. OUT gets 16 files per group, truth.ecsv (what each group holds) and sources.ecsv (the
+    sources to image). The same command again completes an interrupted night, or does nothing;
+    other options in the same directory are refused.
+
+    Example: dsa110-contimg simulate work/incoming --groups 2 --antennas 16 --missing sb05,sb11
+    """
+    given: dict[str, Any] = {
+        "output_dir": out,
+        "n_groups": groups,
+        "n_antennas": antennas,
+        "dec_deg": dec_deg,
+        "sefd_jy": sefd_jy,
+        "jitter": jitter,
+        "missing": tuple(name.strip() for name in missing.split(",") if name.strip()),
+        "gain_errors": gain_errors,
+        "seed": seed,
+    }
+    if start is not None:
+        given["start"] = start
+    if sources is not None:
+        from dsa110_contimg.catalog.sources import read_sources
+
+        given["sources"] = tuple(read_sources(sources))
+    result = _simulate_with_progress(_make_options(given))
+    if json_output:
+        typer.echo(result.model_dump_json(indent=1))
+    else:
+        _print_summary(result)

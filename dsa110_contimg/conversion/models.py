@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
+from dsa110_contimg.instrument import MIN_SUBBANDS_SEMI_COMPLETE, N_SUBBANDS
 from dsa110_contimg.models import Model
 from dsa110_contimg.provenance import Provenance
 
@@ -16,6 +17,26 @@ class GroupState(StrEnum):
     COMPLETE = "complete"
     SEMI_COMPLETE = "semi-complete"
     INCOMPLETE = "incomplete"
+
+    @classmethod
+    def of(cls, n_present: int) -> GroupState:
+        """Judge a group by the number of its usable subbands.
+
+        Parameters
+        ----------
+        n_present : int
+            Distinct subbands with a usable file.
+
+        Returns
+        -------
+        GroupState
+            complete at 16, semi-complete from 12, else incomplete.
+        """
+        if n_present >= N_SUBBANDS:
+            return cls.COMPLETE
+        if n_present >= MIN_SUBBANDS_SEMI_COMPLETE:
+            return cls.SEMI_COMPLETE
+        return cls.INCOMPLETE
 
 
 class SubbandGroup(Model):

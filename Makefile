@@ -1,0 +1,49 @@
+# The commands of the project; `make help` lists them.
+PYTHON ?= python3.11
+VENV := .venv
+WORK ?= work
+RUN := $(VENV)/bin/dsa110-contimg
+SOURCES := dsa110_contimg dags plugins tests benchmarks
+
+.DEFAULT_GOAL := help
+.PHONY: help setup night airflow test test-quick check format lock clean
+
+help:  ## List the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.ready  ## Make .venv with everything pinned (others call it)
+
+$(VENV)/.ready: requirements.txt pyproject.toml .ci/setup
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh .ci/setup
+	@touch $@
+
+night: setup  ## Simulate a short night and process it through Airflow: the main job
+	$(RUN) night --work-dir $(WORK)
+
+airflow: setup  ## Keep Airflow's UI running, to look around and trigger DAGs by hand
+	$(RUN) airflow --work-dir $(WORK)
+
+test: setup  ## Run the whole test suite
+	$(VENV)/bin/python -m pytest
+
+test-quick: setup  ## Run the tests that take seconds
+	$(VENV)/bin/python -m pytest -m "not slow and not airflow"
+
+check: setup  ## Formatting, lint, types, docstrings
+	$(VENV)/bin/ruff format --check $(SOURCES)
+	$(VENV)/bin/ruff check $(SOURCES)
+	$(VENV)/bin/mypy
+	$(VENV)/bin/python -m numpydoc.hooks.validate_docstrings $$(git ls-files 'dsa110_contimg/*.py')
+
+format: setup  ## Put the formatting right
+	$(VENV)/bin/ruff format $(SOURCES)
+	$(VENV)/bin/ruff check --fix $(SOURCES)
+
+lock: setup  ## Pin the newest dependencies that requirements.in allows
+	$(VENV)/bin/pip install --quiet uv
+	$(VENV)/bin/uv pip compile --quiet --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-annotate --no-header requirements.in -o requirements.txt
+	$(VENV)/bin/pip uninstall --quiet --yes uv
+
+clean:  ## Remove the environment and the work directory
+	rm -rf $(VENV) $(WORK)

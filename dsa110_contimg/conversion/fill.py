@@ -1,0 +1,202 @@
+"""The bulk of the MS, written by workers straight into the columns' files.
+
+Window k owns the rows ``[k * Nblts, (k + 1) * Nblts)``, so each worker writes ranges that
+nobody else touches: no table lock, no handle, no concat. The workers are threads, because
+the kernels and the writes run outside the interpreter's lock; they share the geometry and
+end with their process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from dsa110_contimg.conversion.chunks import SubbandSamples
+from dsa110_contimg.conversion.geometry import GroupGeometry, antenna_phasors
+from dsa110_contimg.conversion.kernel import gather, rotate_and_flag, weigh
+from dsa110_contimg.conversion.skeleton import BULK_COLUMNS, MsLayout
+from dsa110_contimg.instrument import POLARIZATIONS_CASA
+
+_BLOCK_ROWS = 1024
+"""A block of visibilities is 0.8 MB: it stays in a core's cache between the passes."""
+
+
+@dataclass(frozen=True)
+class SpwStatistics:
+    """What the fill saw in one window.
+
+    Attributes
+    ----------
+    flagged_fraction : float
+        Fraction of visibilities flagged.
+    nonfinite : int
+        Visibilities that were not finite.
+    """
+
+    flagged_fraction: float
+    nonfinite: int
+
+
+@dataclass(frozen=True)
+class BaselineTable:
+    """The baselines of one integration, in the order of the rows.
+
+    Attributes
+    ----------
+    rows : ndarray of int32, shape (nbls, 3)
+        ANTENNA rows p <= q, and 1 where the file has them as (p, q), 0 as (q, p).
+    """
+
+    rows: npt.NDArray[np.int32]
+
+    @classmethod
+    def from_file(
+        cls, first: npt.NDArray[np.integer], second: npt.NDArray[np.integer]
+    ) -> BaselineTable:
+        """Order the antennas of each baseline.
+
+        Parameters
+        ----------
+        first, second : ndarray of int, shape (nbls,)
+            ANTENNA rows of the file's ``ant_1_array`` and ``ant_2_array``.
+
+        Returns
+        -------
+        BaselineTable
+            With ``p <= q``.
+        """
+        in_order = first <= second
+        return cls(
+            np.column_stack(
+                [np.where(in_order, first, second), np.where(in_order, second, first), in_order]
+            ).astype(np.int32)
+        )
+
+    def uvw_m(self, geometry: GroupGeometry) -> npt.NDArray[np.float64]:
+        """Baseline coordinates in the sign of the MS.
+
+        Parameters
+        ----------
+        geometry : GroupGeometry
+            Antenna coordinates.
+
+        Returns
+        -------
+        ndarray of float64, shape (ntimes * nbls, 3)
+            Antenna p minus antenna q, which goes with the conjugated visibility, as
+            pyuvdata writes it.
+        """
+        antennas = geometry.antenna_uvw_m
+        uvw = antennas[:, self.rows[:, 0]] - antennas[:, self.rows[:, 1]]
+        return np.ascontiguousarray(uvw.reshape(-1, 3))
+
+
+def fill(
+    files: dict[str, Path],
+    layout: MsLayout,
+    geometry: GroupGeometry,
+    baselines: BaselineTable,
+    inputs: Sequence[Path],
+    workers: int,
+) -> list[SpwStatistics]:
+    """Write the bulk columns of all windows.
+
+    Parameters
+    ----------
+    files : dict of str to Path
+        Bulk column to its file, from `skeleton.make_skeleton`.
+    layout : MsLayout
+        The MS.
+    geometry : GroupGeometry
+        How to bring the data to the phase centre.
+    baselines : BaselineTable
+        The baselines of one integration.
+    inputs : sequence of Path
+        One subband file per window, in order of the windows.
+    workers : int
+        Number of threads.
+
+    Returns
+    -------
+    list of SpwStatistics
+        One per window.
+    """
+    uvw = baselines.uvw_m(geometry)
+    with ExitStack() as stack:
+        handles = {}
+        for column in BULK_COLUMNS:
+            handles[column] = os.open(files[column], os.O_WRONLY)
+            stack.callback(os.close, handles[column])
+
+        def work(spw: int) -> SpwStatistics:
+            phasors = antenna_phasors(geometry.antenna_delta_w_m, layout.spw_freqs_hz[spw])
+            writer = _WindowWriter(handles, spw * layout.n_rows_per_spw)
+            writer.put("UVW", 0, uvw)
+            return _fill_window(writer, layout, phasors, baselines, inputs[spw])
+
+        with ThreadPoolExecutor(workers, thread_name_prefix="fill") as pool:
+            return list(pool.map(work, range(len(inputs))))
+
+
+class _WindowWriter:
+    """Writes rows of one window into the bulk files."""
+
+    def __init__(self, handles: dict[str, int], first_row: int):
+        self._handles = handles
+        self._first_row = first_row
+
+    def put(self, column: str, row: int, rows: npt.NDArray[np.generic]) -> None:
+        """Write whole rows at their place."""
+        row_bytes = rows.nbytes // len(rows)
+        place = (self._first_row + row) * row_bytes
+        view = memoryview(rows).cast("B")
+        while view:
+            written = os.pwrite(self._handles[column], view, place)
+            view, place = view[written:], place + written
+
+
+def _fill_window(
+    writer: _WindowWriter,
+    layout: MsLayout,
+    phasors: npt.NDArray[np.complex64],
+    baselines: BaselineTable,
+    path: Path,
+) -> SpwStatistics:
+    """Write one window, block by block."""
+    n_chan, n_pol, n_rows = layout.n_channels, len(POLARIZATIONS_CASA), layout.n_rows_per_spw
+    block = (min(_BLOCK_ROWS, n_rows), n_chan, n_pol)
+    buffers = {
+        "visdata": np.empty(block, dtype=np.complex64),
+        "flags": np.empty(block, dtype=np.uint8),
+        "nsamples": np.empty(block, dtype=np.float32),
+    }
+    packed = np.empty((block[0], n_chan * n_pol // 8), dtype=np.uint8)
+    weight = np.empty((block[0], n_pol), dtype=np.float32)
+    sigma = np.empty_like(weight)
+    flagged = nonfinite = 0
+    with SubbandSamples(path) as samples:
+        for first in range(0, n_rows, _BLOCK_ROWS):
+            last = min(first + _BLOCK_ROWS, n_rows)
+            rows = {name: buffer[: last - first] for name, buffer in buffers.items()}
+            for name, out in rows.items():
+                table = samples.block(name, first, last)
+                gather(table.samples, table.starts, table.chunk, table.first_row, first, out)
+                del table
+            bits = packed[: last - first]
+            counts = rotate_and_flag(
+                first, baselines.rows, phasors, rows["visdata"], rows["flags"], bits
+            )
+            flagged, nonfinite = flagged + counts[0], nonfinite + counts[1]
+            weigh(rows["nsamples"], weight, sigma)
+            writer.put("DATA", first, rows["visdata"])
+            writer.put("FLAG", first, bits)
+            writer.put("WEIGHT", first, weight[: last - first])
+            writer.put("SIGMA", first, sigma[: last - first])
+    return SpwStatistics(flagged / (n_rows * n_chan * n_pol), nonfinite)

@@ -1,0 +1,324 @@
+"""Read items of an HDF5 file; every way in which that can fail becomes a named error.
+
+This is the one place where the exceptions of h5py turn into `InputError`.
+"""
+
+from __future__ import annotations
+
+import errno
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from dsa110_contimg.errors import InputError, TransientError
+
+COPY_AGAIN = "copy it again from the correlator, or remove it"
+
+_NOT_THE_FILE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT}
+_MESSAGES = (
+    ("truncated file", "truncated_file", "is truncated", COPY_AGAIN),
+    ("file signature not found", "not_hdf5", "is not an HDF5 file", COPY_AGAIN),
+    ("unable to lock file", "locked_file", "is being written", "wait for its writer to end"),
+    ("already open for write", "unclosed_file", "was not closed by its writer", COPY_AGAIN),
+)
+
+
+class Hdf5Header:
+    """Typed, checked access to the items of one open file.
+
+    Parameters
+    ----------
+    path : Path
+        Where the file is, for messages.
+    file : h5py.File
+        The open file.
+    """
+
+    def __init__(self, path: Path, file: h5py.File):
+        self.path = path
+        self._file = file
+
+    def fail(self, reason: str, sentence: str, remedy: str = COPY_AGAIN) -> NoReturn:
+        """Refuse the file.
+
+        Parameters
+        ----------
+        reason : str
+            Slug.
+        sentence : str
+            What is wrong, as the predicate of a sentence whose subject is the file.
+        remedy : str, optional
+            What can be done.
+
+        Raises
+        ------
+        InputError
+            Always.
+        """
+        raise InputError(f"{self.path} {sentence}", reason=reason, remedy=remedy)
+
+    def dataset(self, name: str) -> h5py.Dataset:
+        """Find a dataset.
+
+        Parameters
+        ----------
+        name : str
+            Its path in the file.
+
+        Returns
+        -------
+        h5py.Dataset
+            The dataset.
+
+        Raises
+        ------
+        InputError
+            If there is none.
+        """
+        item = self._file.get(name)
+        if not isinstance(item, h5py.Dataset):
+            self.fail("missing_item", f"has no {name}")
+        return item
+
+    def numbers(
+        self, name: str, shape: tuple[int, ...] | None = None, *, integer: bool = False
+    ) -> npt.NDArray[Any]:
+        """Read an array of finite numbers.
+
+        Parameters
+        ----------
+        name : str
+            Path in the file.
+        shape : tuple of int, optional
+            The shape that it must have.
+        integer : bool
+            Whether the numbers must be integers.
+
+        Returns
+        -------
+        ndarray
+            float64, or int64 if `integer`.
+
+        Raises
+        ------
+        InputError
+            If it is absent, of another type or shape, or not finite.
+        """
+        dataset = self.dataset(name)
+        if dataset.dtype.kind not in ("iu" if integer else "iuf"):
+            kind = "integers" if integer else "numbers"
+            self.fail("garbled_item", f"holds {dataset.dtype} instead of {kind} in {name}")
+        if shape is not None and dataset.shape != shape:
+            self.fail("wrong_shape", f"has {name} of shape {dataset.shape} instead of {shape}")
+        values = np.asarray(dataset[()], dtype=np.int64 if integer else np.float64)
+        if not np.all(np.isfinite(values)):
+            self.fail("garbled_item", f"has values that are not finite in {name}")
+        return values
+
+    def number(self, name: str, low: float, high: float) -> float:
+        """Read one number between two limits.
+
+        Parameters
+        ----------
+        name : str
+            Path in the file.
+        low, high : float
+            The limits, inclusive.
+
+        Returns
+        -------
+        float
+            The number.
+
+        Raises
+        ------
+        InputError
+            If it is absent, not a number or beyond the limits.
+        """
+        value = float(self.numbers(name, ()))
+        if not low <= value <= high:
+            self.fail("garbled_item", f"has {name} = {value:g}, beyond {low:g} to {high:g}")
+        return value
+
+    def count(self, name: str) -> int:
+        """Read a count, at least 1.
+
+        Parameters
+        ----------
+        name : str
+            Path in the file.
+
+        Returns
+        -------
+        int
+            The count.
+
+        Raises
+        ------
+        InputError
+            If it is absent, not an integer or less than 1.
+        """
+        value = int(self.numbers(name, (), integer=True))
+        if value < 1:
+            self.fail("garbled_item", f"has {name} = {value}")
+        return value
+
+    def first(self, name: str, nrows: int) -> float:
+        """Read only the first of `nrows` numbers.
+
+        Parameters
+        ----------
+        name : str
+            Path in the file.
+        nrows : int
+            The length that the array must have.
+
+        Returns
+        -------
+        float
+            The number.
+
+        Raises
+        ------
+        InputError
+            If it is absent, of another type or length, or not finite.
+        """
+        dataset = self.dataset(name)
+        if dataset.dtype.kind != "f" or dataset.shape != (nrows,):
+            self.fail(
+                "wrong_shape",
+                f"has {name} of type {dataset.dtype} and shape {dataset.shape} "
+                f"instead of {nrows} floating-point numbers",
+            )
+        value = float(dataset[0])
+        if not np.isfinite(value):
+            self.fail("garbled_item", f"has values that are not finite in {name}")
+        return value
+
+    def text(self, name: str) -> str:
+        """Read a string.
+
+        Parameters
+        ----------
+        name : str
+            Path in the file.
+
+        Returns
+        -------
+        str
+            The string.
+
+        Raises
+        ------
+        InputError
+            If it is absent or not text.
+        """
+        return self._decode(name, self.dataset(name)[()])
+
+    def texts(self, name: str, length: int) -> tuple[str, ...]:
+        """Read a list of strings.
+
+        Parameters
+        ----------
+        name : str
+            Path in the file.
+        length : int
+            How many there must be.
+
+        Returns
+        -------
+        tuple of str
+            The strings.
+
+        Raises
+        ------
+        InputError
+            If they are absent, of another number or not text.
+        """
+        dataset = self.dataset(name)
+        if dataset.shape != (length,):
+            self.fail("wrong_shape", f"has {name} of shape {dataset.shape} instead of ({length},)")
+        return tuple(self._decode(name, item) for item in dataset[()])
+
+    def _decode(self, name: str, value: object) -> str:
+        """Turn bytes into text."""
+        if isinstance(value, str):
+            return value
+        if not isinstance(value, bytes):
+            self.fail("garbled_item", f"has no text in {name}")
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            self.fail("garbled_item", f"has garbled text in {name}")
+
+
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[Hdf5Header]:
+    """Open a file for reading; what goes wrong inside the block is named as well.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Yields
+    ------
+    Hdf5Header
+        Access to its items.
+
+    Raises
+    ------
+    InputError
+        If it is missing, empty, unreadable, truncated, not HDF5 or damaged.
+    TransientError
+        If this process or the file server, not the file, is at fault.
+    """
+    try:
+        _check_regular(path)
+        with h5py.File(path, "r") as file:
+            yield Hdf5Header(path, file)
+    except OSError as error:
+        raise _named_os_error(path, error) from error
+    except (RuntimeError, KeyError, ValueError, TypeError) as error:
+        # h5py's answers to a damaged index, link, type or attribute.
+        raise InputError(
+            f"{path} is damaged: {error}", reason="damaged_file", remedy=COPY_AGAIN
+        ) from error
+
+
+def _check_regular(path: Path) -> None:
+    """Refuse what is not a file with something in it, in better words than HDF5's."""
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "is a directory", str(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"{path} is not a regular file", reason="not_a_file", remedy="remove it")
+    if status.st_size == 0:
+        raise InputError(f"{path} is empty", reason="empty_file", remedy=COPY_AGAIN)
+
+
+def _named_os_error(path: Path, error: OSError) -> InputError | TransientError:
+    """Tell the ways apart in which opening or reading a file fails."""
+    text = str(error).splitlines()[0]
+    if error.errno in _NOT_THE_FILE:
+        return TransientError(f"{path} could not be read now: {text}", reason="read_failed")
+    if isinstance(error, FileNotFoundError):
+        return InputError(f"{path} does not exist", reason="missing_file")
+    if isinstance(error, IsADirectoryError):
+        return InputError(f"{path} is a directory", reason="is_directory", remedy="remove it")
+    if isinstance(error, PermissionError):
+        return InputError(
+            f"{path} may not be read by this user",
+            reason="permission_denied",
+            remedy="grant read permission on the file and its directories",
+        )
+    for fragment, reason, sentence, remedy in _MESSAGES:
+        if fragment in text:
+            return InputError(f"{path} {sentence}", reason=reason, remedy=remedy)
+    return InputError(f"{path} cannot be read: {text}", reason="unreadable", remedy=COPY_AGAIN)

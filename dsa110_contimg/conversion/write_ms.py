@@ -1,0 +1,163 @@
+"""One group of subband files to one MS, in this process: the work inside the sandbox."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from astropy import units
+from astropy.coordinates import EarthLocation
+
+from dsa110_contimg.conversion.fill import BaselineTable, fill
+from dsa110_contimg.conversion.geometry import GroupGeometry, group_geometry
+from dsa110_contimg.conversion.models import SpectralWindow
+from dsa110_contimg.conversion.selfcheck import check_ms
+from dsa110_contimg.conversion.skeleton import MsLayout, allocate, make_skeleton
+from dsa110_contimg.conversion.uvh5 import SubbandHeader, check_consistent, read_header
+from dsa110_contimg.errors import InputError
+from dsa110_contimg.models import Model
+
+
+class WriteMsOptions(Model):
+    """What the child that writes an MS is told."""
+
+    group_id: str
+    """Name of the group, and of the field."""
+    files: list[Path]
+    """The subband files, in any order."""
+    ms_path: Path
+    """The MS to make, inside a sandbox; must not exist."""
+    workers: int
+    """Fill workers."""
+
+
+class WriteMsReport(Model):
+    """What the child says of the MS."""
+
+    spectral_windows: list[SpectralWindow]
+    """In order of id."""
+    phase_center_ra_deg: float
+    """Right ascension of the field (ICRS) in degrees."""
+    phase_center_dec_deg: float
+    """Declination of the field (ICRS) in degrees."""
+    start_utc: str
+    """Start of the first integration, ISO 8601."""
+    duration_s: float
+    """Length of the observation in seconds."""
+    stage_seconds: dict[str, float]
+    """Wall time per stage."""
+
+
+def write_ms(options: WriteMsOptions) -> WriteMsReport:
+    """Write one MS directly from its subband files.
+
+    Parameters
+    ----------
+    options : WriteMsOptions
+        The files and the place.
+
+    Returns
+    -------
+    WriteMsReport
+        What was written.
+
+    Raises
+    ------
+    InputError
+        If a file is damaged, or the files do not belong together.
+    TransientError
+        If the finished MS does not pass its self-check.
+    """
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "headers"):
+        headers = _read_headers(options.files)
+        layout, geometry, baselines = _plan(options.group_id, headers)
+    inputs = [header.path for header in headers]
+    with _timed(seconds, "skeleton"):
+        files = make_skeleton(options.ms_path, layout)
+        allocate(files)
+    with _timed(seconds, "fill"):
+        statistics = fill(files, layout, geometry, baselines, inputs, options.workers)
+    with _timed(seconds, "self-check"):
+        check_ms(options.ms_path, layout, geometry, baselines, inputs)
+    return WriteMsReport(
+        spectral_windows=[
+            SpectralWindow(
+                spw_id=spw,
+                subband=name,
+                min_freq_hz=float(freqs[0]),
+                max_freq_hz=float(freqs[-1]),
+                flagged_fraction=stats.flagged_fraction,
+                nonfinite=stats.nonfinite,
+            )
+            for spw, (name, freqs, stats) in enumerate(
+                zip(layout.spw_names, layout.spw_freqs_hz, statistics, strict=True)
+            )
+        ],
+        phase_center_ra_deg=float(np.rad2deg(geometry.center.ra_rad)) % 360.0,
+        phase_center_dec_deg=float(np.rad2deg(geometry.center.dec_rad)),
+        start_utc=headers[0].start_utc.isoformat(timespec="milliseconds"),
+        duration_s=len(layout.times_jd) * layout.integration_time_s,
+        stage_seconds=seconds,
+    )
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Note the wall time of a stage."""
+    start = time.perf_counter()
+    yield
+    seconds[stage] = round(time.perf_counter() - start, 3)
+
+
+def _read_headers(files: Sequence[Path]) -> list[SubbandHeader]:
+    """Read all headers, lowest frequency first, and refuse files that do not belong together."""
+    headers = sorted((read_header(path) for path in files), key=lambda h: -h.subband)
+    odd = check_consistent(headers)
+    if odd:
+        sentences = "; ".join(f"{path.name}: {sentence}" for path, sentence in odd)
+        raise InputError(
+            f"the subbands do not belong together: {sentences}",
+            reason="inconsistent_subbands",
+            remedy="remove the odd file from the input directory, or fetch it again",
+        )
+    return headers
+
+
+def _plan(
+    group_id: str, headers: Sequence[SubbandHeader]
+) -> tuple[MsLayout, GroupGeometry, BaselineTable]:
+    """Work out what the MS will hold."""
+    first = headers[0]
+    site = EarthLocation.from_geodetic(
+        first.longitude_deg * units.deg,
+        first.latitude_deg * units.deg,
+        first.altitude_m * units.m,
+    )
+    geometry = group_geometry(
+        first.times_jd, first.antenna_positions_m, site, first.pointing_dec_rad
+    )
+    order = np.argsort(first.antenna_numbers)
+    baselines = BaselineTable.from_file(
+        order[np.searchsorted(first.antenna_numbers, first.ant_1_array, sorter=order)],
+        order[np.searchsorted(first.antenna_numbers, first.ant_2_array, sorter=order)],
+    )
+    origin_m = np.array([axis.to_value("m") for axis in site.geocentric])
+    layout = MsLayout(
+        times_jd=first.times_jd,
+        integration_time_s=first.integration_time_s,
+        antenna1=baselines.rows[:, 0],
+        antenna2=baselines.rows[:, 1],
+        antenna_names=list(first.antenna_names),
+        antenna_itrf_m=origin_m + first.antenna_positions_m,
+        site=site,
+        telescope_name=first.telescope_name,
+        center=geometry.center,
+        field_name=f"meridian_{group_id}",
+        spw_names=[header.label for header in headers],
+        spw_freqs_hz=[header.freqs_hz[::-1].copy() for header in headers],
+    )
+    return layout, geometry, baselines
