@@ -16,8 +16,8 @@ from dsa110_contimg.models import Model
 class Source(Model):
     """A point source with a power-law spectrum."""
 
-    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9+._-]+$")
-    """Name, fit for a file name."""
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9+_-][A-Za-z0-9+._-]*$")
+    """Name, fit for the name of a file that is not hidden."""
     ra_deg: float = Field(ge=0.0, lt=360.0)
     """Right ascension (ICRS) in degrees."""
     dec_deg: float = Field(ge=-90.0, le=90.0)
@@ -73,7 +73,7 @@ def read_sources(path: Path) -> list[Source]:
         raise InputError(f"no source catalogue at {path}", reason="missing_catalogue") from error
     except (OSError, ValueError, TypeError) as error:
         raise InputError(
-            f"cannot read the source catalogue {path}: {error}",
+            f"cannot read the source catalogue {path}: {str(error).splitlines()[0]}",
             reason="unreadable_catalogue",
             remedy="write it as ECSV, CSV, VOTable or FITS",
         ) from error

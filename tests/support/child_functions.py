@@ -1,0 +1,55 @@
+"""Functions that tests run in child processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from dsa110_contimg.errors import InputError
+from dsa110_contimg.models import Model
+
+
+class Request(Model):
+    """What a child is told."""
+
+    text: str = ""
+    """Anything."""
+
+
+class Answer(Model):
+    """What a child says."""
+
+    text: str
+    """Anything."""
+    pid: int
+    """Its process id."""
+
+
+def echo(options: Request) -> Answer:
+    sys.stdout.write("said on stdout\n")
+    sys.stderr.write("said on stderr\n")
+    return Answer(text=options.text, pid=os.getpid())
+
+
+def refuse(options: Request) -> Answer:
+    raise InputError(f"{options.text} is bad", reason="bad_thing", remedy="another one")
+
+
+def crash(options: Request) -> Answer:
+    raise ZeroDivisionError(options.text)
+
+
+def die(options: Request) -> Answer:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return Answer(text="", pid=0)
+
+
+def hang_with_grandchild(options: Request) -> Answer:
+    grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    Path(options.text).write_text(f"{os.getpid()} {grandchild.pid}")
+    time.sleep(600)
+    return Answer(text="", pid=0)
