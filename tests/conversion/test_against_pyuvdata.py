@@ -6,13 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.table import Table
 from casacore.tables import table
+from support.casa_child import CasaRequest, image_peak, in_casa, read_metadata
 from support.pyuvdata_oracle import phase_to, read_on_meridian
 
+from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.conversion.write_ms import WriteMsOptions, WriteMsReport, write_ms
+from dsa110_contimg.instrument import primary_beam_attenuation
 
 pytestmark = pytest.mark.casa
 
+TESTS = Path(__file__).resolve().parents[1]
 N_SUBBANDS = 16
 VISIBILITY_TOLERANCE = 1e-5
 """Relative to the visibility: the rotation is single precision (6e-8 per operation)."""
@@ -58,7 +63,10 @@ def test_every_row_agrees_with_pyuvdata(converted, oracle):
             }
             # pyuvdata writes ant1 < ant2 to an MS conjugated, with the UVW reversed.
             expected = np.conj(uvd.data_array[:, ::-1])
-            assert np.abs(part["DATA"] - expected).max() < VISIBILITY_TOLERANCE * np.abs(expected).max()
+            assert (
+                np.abs(part["DATA"] - expected).max()
+                < VISIBILITY_TOLERANCE * np.abs(expected).max()
+            )
             error = np.abs(part["DATA"] - expected) / np.maximum(np.abs(expected), 1e-3)
             assert error.max() < VISIBILITY_TOLERANCE
             assert np.abs(part["UVW"] + uvd.uvw_array).max() < UVW_TOLERANCE_M
@@ -99,19 +107,60 @@ def test_pyuvdata_reads_the_ms_back(converted, oracle):
     )
 
 
-def test_casatools_reads_the_ms(converted):
-    """msmetadata, in a process of its own as every use of CASA."""
-    from support.casa_child import ms_metadata
-
+def test_casatools_reads_the_ms(converted, tmp_path, monkeypatch):
     report, ms, _ = converted
-    seen = ms_metadata(ms)
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    seen = in_casa(read_metadata, CasaRequest(ms=ms), tmp_path)
     assert seen.n_spws == N_SUBBANDS
     assert seen.n_rows == N_SUBBANDS * 24 * 36
     assert seen.n_fields == 1
     assert seen.observatory == "OVRO_MMA"
-    separation_deg = np.hypot(
-        (seen.phase_center_deg[0] - report.phase_center_ra_deg)
-        * np.cos(np.deg2rad(report.phase_center_dec_deg)),
-        seen.phase_center_deg[1] - report.phase_center_dec_deg,
+    assert seen.phase_center_deg == pytest.approx(
+        (report.phase_center_ra_deg, report.phase_center_dec_deg), abs=1e-9
     )
-    assert separation_deg < 1e-9
+
+
+@pytest.mark.parametrize(("north_deg", "east_deg"), [(0.3, 0.0), (-0.6, 0.8)])
+def test_off_centre_source_is_imaged_in_its_place(
+    simulate_night, tmp_path, monkeypatch, north_deg, east_deg
+):
+    """Noise-free, 24 antennas with the outriggers: tclean puts it within one pixel."""
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    probe = simulate_night(n_antennas=2, sefd_jy=0.0)
+    center = Table.read(probe.truth_path)
+    ra0_deg, dec0_deg = (
+        float(center["phase_center_ra_deg"][0]),
+        float(center["phase_center_dec_deg"][0]),
+    )
+    source = Source(
+        name="off",
+        ra_deg=ra0_deg + east_deg / np.cos(np.deg2rad(dec0_deg)),
+        dec_deg=dec0_deg + north_deg,
+        flux_jy=1.0,
+    )
+    night = simulate_night(n_antennas=24, sefd_jy=0.0, sources=(source,))
+    ms = tmp_path / "off.ms"
+    files = [Path(f) for f in night.files]
+    write_ms(WriteMsOptions(group_id="off", files=files, ms_path=ms, workers=2))
+    cell_arcsec = 3.0
+    shifted_deg = 40 * cell_arcsec / 3600
+    request = CasaRequest(
+        ms=ms,
+        image_dir=tmp_path,
+        ra_deg=source.ra_deg + shifted_deg / np.cos(np.deg2rad(source.dec_deg)),
+        dec_deg=source.dec_deg - shifted_deg,
+        n_pixels=256,
+        cell_arcsec=cell_arcsec,
+    )
+    peak = in_casa(image_peak, request, tmp_path)
+    offset_arcsec = 3600 * np.array(
+        [
+            (peak.ra_deg - source.ra_deg) * np.cos(np.deg2rad(source.dec_deg)),
+            peak.dec_deg - source.dec_deg,
+        ]
+    )
+    assert np.abs(offset_arcsec).max() <= cell_arcsec
+    # Below the truth by the primary beam, and by bandwidth and time smearing of a few per cent.
+    separation_deg = np.hypot(north_deg, east_deg)
+    expected_jy = primary_beam_attenuation(separation_deg, 1.405e9)
+    assert peak.flux_jy == pytest.approx(float(expected_jy), rel=0.06)
