@@ -28,19 +28,24 @@ _MAX_TILE_ROWS = 1200
 """Bounds a DATA tile to about 1 MB: small enough to cache, large enough to stream."""
 
 BULK_COLUMNS = ("DATA", "FLAG", "UVW", "WEIGHT", "SIGMA")
+_CONSTANT_COLUMNS = {
+    "ARRAY_ID": 0,
+    "FEED1": 0,
+    "FEED2": 0,
+    "FIELD_ID": 0,
+    "FLAG_ROW": False,
+    "OBSERVATION_ID": 0,
+    "PROCESSOR_ID": -1,
+    "SCAN_NUMBER": 1,
+    "STATE_ID": -1,
+}
 _INCREMENTAL_COLUMNS = (
-    "ARRAY_ID",
+    *_CONSTANT_COLUMNS,
+    "ANTENNA1",
     "DATA_DESC_ID",
     "EXPOSURE",
-    "FEED1",
-    "FEED2",
-    "FIELD_ID",
-    "FLAG_ROW",
+    "FLAG_CATEGORY",
     "INTERVAL",
-    "OBSERVATION_ID",
-    "PROCESSOR_ID",
-    "SCAN_NUMBER",
-    "STATE_ID",
     "TIME",
     "TIME_CENTROID",
 )
@@ -125,8 +130,7 @@ def make_skeleton(path: Path, layout: MsLayout) -> dict[str, Path]:
     description, managers = _main_table(layout)
     ms = default_ms(str(path), description, managers)
     try:
-        ms.addrows(layout.n_rows)
-        _put_main_columns(ms, layout)
+        _add_rows(ms, layout)
         files = {
             column: path / f"table.f{ms.getdminfo(column)['SEQNR']}_TSM0" for column in BULK_COLUMNS
         }
@@ -213,26 +217,31 @@ def _main_table(layout: MsLayout) -> tuple[dict[str, Any], dict[str, Any]]:
     return description, managers
 
 
-def _put_main_columns(ms: Any, layout: MsLayout) -> None:
-    """Write the columns of one value per row."""
-    n_spw, n_times, n_bls = len(layout.spw_names), len(layout.times_jd), len(layout.antenna1)
-    n_rows = layout.n_rows
-    mjd_s = np.tile(np.repeat((layout.times_jd - _MJD_ZERO_JD) * _SECONDS_PER_DAY, n_bls), n_spw)
-    ms.putcol("TIME", mjd_s)
-    ms.putcol("TIME_CENTROID", mjd_s)
-    duration = np.full(n_rows, layout.integration_time_s)
-    ms.putcol("INTERVAL", duration)
-    ms.putcol("EXPOSURE", duration)
-    ms.putcol("ANTENNA1", np.tile(layout.antenna1, n_spw * n_times))
-    ms.putcol("ANTENNA2", np.tile(layout.antenna2, n_spw * n_times))
-    ms.putcol("DATA_DESC_ID", np.repeat(np.arange(n_spw, dtype=np.int32), layout.n_rows_per_spw))
-    zeros = np.zeros(n_rows, dtype=np.int32)
-    for column in ("ARRAY_ID", "FEED1", "FEED2", "FIELD_ID", "OBSERVATION_ID"):
-        ms.putcol(column, zeros)
-    ms.putcol("SCAN_NUMBER", zeros + 1)
-    for column in ("PROCESSOR_ID", "STATE_ID"):
-        ms.putcol(column, zeros - 1)
-    ms.putcol("FLAG_ROW", np.zeros(n_rows, dtype=bool))
+def _add_rows(ms: Any, layout: MsLayout) -> None:
+    """Add all rows, with the columns of one value per row.
+
+    An IncrementalStMan gives a new row the value of the row before it, so a value is put
+    only where it changes; putting whole columns took four times as long.
+    """
+    n_bls = len(layout.antenna1)
+    mjd_s = _mjd_s(layout.times_jd)
+    ms.addrows(1)
+    for column, value in _CONSTANT_COLUMNS.items():
+        ms.putcell(column, 0, value)
+    for column in ("INTERVAL", "EXPOSURE"):
+        ms.putcell(column, 0, layout.integration_time_s)
+    for block in range(len(layout.spw_names) * len(mjd_s)):
+        spw, time = divmod(block, len(mjd_s))
+        row = block * n_bls
+        if row:
+            ms.addrows(1)
+        ms.putcell("DATA_DESC_ID", row, spw)
+        ms.putcell("TIME", row, mjd_s[time])
+        ms.putcell("TIME_CENTROID", row, mjd_s[time])
+        ms.addrows(n_bls - 1)
+    n_blocks = layout.n_rows // n_bls
+    ms.putcol("ANTENNA1", np.tile(layout.antenna1, n_blocks))
+    ms.putcol("ANTENNA2", np.tile(layout.antenna2, n_blocks))
 
 
 def _put_subtables(path: Path, layout: MsLayout) -> None:
@@ -367,7 +376,7 @@ def _put_field(path: Path, layout: MsLayout) -> None:
         {
             "NAME": [layout.field_name],
             "CODE": [""],
-            "TIME": np.array([_mid_mjd_s(layout)]),
+            "TIME": _mjd_s(layout.times_jd[[0, -1]]).mean(keepdims=True),
             "NUM_POLY": np.zeros(1, dtype=np.int32),
             "SOURCE_ID": np.array([-1], dtype=np.int32),
             "FLAG_ROW": np.zeros(1, dtype=bool),
@@ -384,7 +393,7 @@ def _put_observation(path: Path, layout: MsLayout) -> None:
     from casacore.tables import makearrcoldesc, maketabdesc, table
 
     half_s = layout.integration_time_s / 2
-    first_s, last_s = ((layout.times_jd[[0, -1]] - _MJD_ZERO_JD) * _SECONDS_PER_DAY).tolist()
+    first_s, last_s = _mjd_s(layout.times_jd[[0, -1]]).tolist()
     with table(str(path / "OBSERVATION"), readonly=False, ack=False) as observation:
         column = makearrcoldesc("TELESCOPE_LOCATION", 0.0, shape=[3], options=5)
         observation.addcols(maketabdesc(column))
@@ -429,6 +438,6 @@ def _put_history(path: Path) -> None:
     )
 
 
-def _mid_mjd_s(layout: MsLayout) -> float:
-    """Mid time of the observation, MJD in seconds."""
-    return float((layout.times_jd[[0, -1]].mean() - _MJD_ZERO_JD) * _SECONDS_PER_DAY)
+def _mjd_s(times_jd: FloatArray) -> FloatArray:
+    """Convert to modified Julian dates in seconds, as an MS has its times."""
+    return (times_jd - _MJD_ZERO_JD) * _SECONDS_PER_DAY
