@@ -30,7 +30,7 @@ HEADER_INTEGRATION_TIME_S: Final = 12.884902
 """As the file header gives it, rounded to the microsecond."""
 GROUP_DURATION_S: Final = N_TIMES * INTEGRATION_TIME_S
 FILENAME_JITTER_S: Final = 60.0
-"""File names of one group lie within this span; it is safely under half a cadence."""
+"""File names of one group follow each other within this; it is safely under half a cadence."""
 
 # A group of subband files.
 MIN_SUBBANDS_SEMI_COMPLETE: Final = 12
@@ -50,10 +50,13 @@ SEFD_JY: Final = 6500.0
 TELESCOPE_NAME: Final = "OVRO_MMA"
 """As the files bear it; CASA's observatory table knows it, and does not know ``DSA-110``."""
 INSTRUMENT_NAME: Final = "DSA"
-SITE_LATITUDE_DEG: Final = 37.233386
-SITE_LONGITUDE_DEG: Final = -118.283405
-SITE_ALTITUDE_M: Final = 1188.0
-"""For the simulator; everything else reads the site from the file header."""
+SITE_LATITUDE_DEG: Final = 37.2334051
+SITE_LONGITUDE_DEG: Final = -118.283
+SITE_ALTITUDE_M: Final = 1188.0519
+"""For the simulator; everything else reads the site from the file header.
+
+The longitude is the one that the sidereal time of a real file implies, to 2e-5 deg.
+"""
 
 # Polarization (AIPS numbers as in UVH5, and CASA Stokes enumeration).
 POLARIZATIONS_UVH5: Final[tuple[int, int]] = (-5, -6)

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-import logging
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
-if TYPE_CHECKING:
-    from dsa110_contimg.simulation.night import SimulationOptions, SimulationResult
+from dsa110_contimg.instrument import SEFD_JY
+from dsa110_contimg.simulation.night import (
+    DEFAULT_DEC_DEG,
+    DEFAULT_START,
+    SimulationOptions,
+    SimulationResult,
+)
+from dsa110_contimg.simulation.night import simulate as simulate_night
+
+_OPTION_NAMES = {"n_groups": "groups", "n_antennas": "antennas", "output_dir": "OUT"}
 
 
-def _parse_time(text: str) -> datetime:
+def _parse_time(text: str | datetime) -> datetime:
     """Read an ISO 8601 time."""
+    if isinstance(text, datetime):
+        return text
     try:
         return datetime.fromisoformat(text)
     except ValueError as error:
@@ -25,17 +36,20 @@ def _parse_time(text: str) -> datetime:
 
 def simulate(
     out: Annotated[
-        Path, typer.Argument(help="Directory of the files: absent, empty, or holding this night.")
+        Path,
+        typer.Argument(
+            metavar="OUT", help="Directory of the files: absent, empty, or holding this night."
+        ),
     ],
     start: Annotated[
-        datetime | None,
+        datetime,
         typer.Option(
             parser=_parse_time,
             metavar="ISO",
-            help="Start of the first integration, UTC unless it names a zone. Default"
-            " 2026-01-25T08:06:19: 0834+555 transits as the first group ends.",
+            show_default=f"{DEFAULT_START:%Y-%m-%dT%H:%M:%S}",
+            help="Start of the first integration, UTC unless it names a zone.",
         ),
-    ] = None,
+    ] = DEFAULT_START,
     groups: Annotated[
         int, typer.Option(help="Consecutive groups of 309.24 s, 2.3 GB each with 96 antennas.")
     ] = 1,
@@ -54,10 +68,10 @@ def simulate(
     ] = None,
     dec_deg: Annotated[
         float, typer.Option(help="Declination of date at which the dishes point.")
-    ] = 54.573,
+    ] = DEFAULT_DEC_DEG,
     sefd_jy: Annotated[
         float, typer.Option(help="System equivalent flux density of a dish; 0: no noise.")
-    ] = 6500.0,
+    ] = SEFD_JY,
     jitter: Annotated[
         bool,
         typer.Option(
@@ -91,6 +105,7 @@ def simulate(
     """
     given: dict[str, Any] = {
         "output_dir": out,
+        "start": start,
         "n_groups": groups,
         "n_antennas": antennas,
         "dec_deg": dec_deg,
@@ -100,8 +115,6 @@ def simulate(
         "gain_errors": gain_errors,
         "seed": seed,
     }
-    if start is not None:
-        given["start"] = start
     if sources is not None:
         from dsa110_contimg.catalog.sources import read_sources
 
@@ -111,3 +124,51 @@ def simulate(
         typer.echo(result.model_dump_json(indent=1))
     else:
         _print_summary(result)
+
+
+def _make_options(given: dict[str, Any]) -> SimulationOptions:
+    """Build the options; a value out of range is wrong usage."""
+    try:
+        return SimulationOptions.model_validate(given)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        field = str(problem["loc"][0])
+        option = _OPTION_NAMES.get(field, field).replace("_", "-")
+        message = problem["msg"].removeprefix("Value error, ")
+        raise typer.BadParameter(message, param_hint=f"--{option}") from error
+
+
+def _simulate_with_progress(options: SimulationOptions) -> SimulationResult:
+    """Run the simulation under a progress bar on standard error."""
+    columns = (
+        TextColumn("simulating"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("files"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", visible=False)
+        return simulate_night(
+            options, lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+        )
+
+
+def _print_summary(result: SimulationResult) -> None:
+    """Say what was made, and where."""
+    console = Console()
+    table = Table("group", "start (UTC)", "files", "first file")
+    for group in result.groups:
+        first = next(iter(group.file_names.values()))
+        table.add_row(str(group.index), group.start_utc, str(len(group.file_names)), first)
+    console.print(table)
+    console.print(
+        f"{result.written} files written in {result.seconds:.1f} s to {result.output_dir}"
+        if result.written
+        else f"nothing to do: all {len(result.files)} files are in {result.output_dir}",
+        soft_wrap=True,
+    )
+    console.print(f"truth: {result.truth_path}", soft_wrap=True)
+    console.print(f"sources to image: {result.sources_path}", soft_wrap=True)
+    if result.gains_path:
+        console.print(f"gain errors: {result.gains_path}", soft_wrap=True)

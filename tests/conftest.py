@@ -1,0 +1,107 @@
+"""Fixtures that several parts of the test suite share."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Libraries that keep caches in the home directory are sent elsewhere before they are imported.
+_CACHES = Path(tempfile.gettempdir()) / f"dsa110-contimg-tests-{os.getuid()}"
+for _variable, _folder in {
+    "MPLCONFIGDIR": "matplotlib",
+    "XDG_CACHE_HOME": "xdg-cache",
+    "XDG_CONFIG_HOME": "xdg-config",
+    "HYPOTHESIS_STORAGE_DIRECTORY": "hypothesis",
+}.items():
+    (_CACHES / _folder).mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault(_variable, str(_CACHES / _folder))
+
+import hypothesis  # noqa: E402 - after the environment is set
+from hypothesis.configuration import set_hypothesis_home_dir  # noqa: E402
+
+from dsa110_contimg.catalog.sources import Source  # noqa: E402
+from dsa110_contimg.simulation.night import (  # noqa: E402
+    SimulationOptions,
+    SimulationResult,
+    simulate,
+)
+
+# Else it would keep its examples in the current directory.
+set_hypothesis_home_dir(_CACHES / "hypothesis")
+# Machines differ in speed; the tests say nothing of it.
+hypothesis.settings.register_profile("suite", database=None, deadline=None, derandomize=True)
+hypothesis.settings.load_profile("suite")
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+"""Real lists that some tests compare with; such a test is skipped where they are absent."""
+
+SimulateNight = Callable[..., SimulationResult]
+
+SMALL_NIGHT_SEFD_JY = 10.0
+"""Noise small enough to see a 1 Jy source in a single visibility."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _offline_astropy() -> None:
+    """Let no test wait for, or depend on, a download of Earth orientation tables."""
+    from astropy.utils import iers
+
+    iers.conf.auto_download = False
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """Directory of the real lists, or a skipped test."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"no real data at {SHARED_DATA}")
+    return SHARED_DATA
+
+
+@pytest.fixture
+def simulate_night(tmp_path: Path) -> SimulateNight:
+    """Factory of small nights: 1 group, 6 antennas, default sky, unless told otherwise.
+
+    ``simulate_night(**options)`` takes the fields of `SimulationOptions`; each call gets a
+    directory of its own unless ``output_dir`` is given.
+    """
+    count = 0
+
+    def make(**options: Any) -> SimulationResult:
+        nonlocal count
+        count += 1
+        defaults = {
+            "output_dir": tmp_path / f"night{count}",
+            "n_antennas": 6,
+            "sefd_jy": SMALL_NIGHT_SEFD_JY,
+        }
+        return simulate(SimulationOptions.model_validate({**defaults, **options}))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small_night(tmp_path_factory: pytest.TempPathFactory) -> SimulationResult:
+    """Two complete groups of 8 antennas with 2 sources and little noise; not to be modified.
+
+    The sources (1.0 Jy flat, 0.5 Jy steep) lie in the beam of both groups; what was simulated
+    stands in ``truth_path``.
+    """
+    return simulate(
+        SimulationOptions(
+            output_dir=tmp_path_factory.mktemp("small_night") / "incoming",
+            n_groups=2,
+            n_antennas=8,
+            sefd_jy=SMALL_NIGHT_SEFD_JY,
+            sources=(
+                Source(name="flat", ra_deg=128.55, dec_deg=54.80, flux_jy=1.0),
+                Source(
+                    name="steep", ra_deg=128.95, dec_deg=54.45, flux_jy=0.5, spectral_index=-0.8
+                ),
+            ),
+        )
+    )
