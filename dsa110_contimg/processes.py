@@ -1,8 +1,8 @@
 """Run one function in a process of its own, bounded in time, judged by its exit status.
 
 CASA and casacore abort, hang or leak tables; none of that may reach the caller. The child
-is a fresh interpreter: it gets a function name and options, and returns a result as JSON.
-It dies with its parent, its output goes to a log file, and its errors come back by name.
+gets a function name and options, and returns a result as JSON. It dies with its parent, its
+output goes to a log file, and its errors come back by name.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
+from dsa110_contimg import forkserver
 from dsa110_contimg.errors import ERROR_CLASSES, ContimgError, TransientError
 from dsa110_contimg.models import Model
 
 ResultT = TypeVar("ResultT", bound=Model)
 
 _PR_SET_PDEATHSIG = 1
+_EXIT_CRASHED = 1
 _EXIT_NAMED_ERROR = 3
 _LOG_TAIL_LINES = 15
 
@@ -51,8 +53,9 @@ def run_in_child(
     timeout_s: float,
     log_path: Path,
     env: dict[str, str] | None = None,
+    warm: bool = False,
 ) -> ResultT:
-    """Call ``function(options)`` in a fresh interpreter and return its result.
+    """Call ``function(options)`` in a process of its own and return its result.
 
     Parameters
     ----------
@@ -66,6 +69,9 @@ def run_in_child(
         File that receives the child's standard output and error.
     env : dict of str to str, optional
         Additions to the environment.
+    warm : bool
+        Whether the child may be forked by the announced fork server (`forkserver`), which
+        saves the imports; else, or without a server, it is a fresh interpreter.
 
     Returns
     -------
@@ -80,45 +86,69 @@ def run_in_child(
     """
     log_path.parent.mkdir(parents=True, exist_ok=True)
     name = f"{function.__module__}:{function.__name__}"
+    request = {
+        "function": name,
+        "options_class": f"{type(options).__module__}:{type(options).__name__}",
+        "options": options.model_dump(mode="json"),
+        "env": env or {},
+    }
     with tempfile.TemporaryFile("w+", encoding="utf-8") as answer, log_path.open("ab") as log:
-        # -P keeps the current directory off sys.path, -c keeps CASA from parsing our argv.
-        child = subprocess.Popen(
-            [sys.executable, "-P", "-c", f"from {__name__} import child_main; child_main()"],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            env={**os.environ, **(env or {})},
-            start_new_session=True,
-            pass_fds=(answer.fileno(),),
-        )
-        request = json.dumps(
-            {
-                "parent_pid": os.getpid(),
-                "function": name,
-                "options_class": f"{type(options).__module__}:{type(options).__name__}",
-                "options": options.model_dump(mode="json"),
-                "answer_fd": answer.fileno(),
-            }
-        )
         try:
-            child.communicate(request.encode(), timeout=timeout_s)
-        except subprocess.TimeoutExpired:
+            status = _run(request, timeout_s, log.fileno(), answer.fileno(), warm=warm)
+        except TimeoutError:
             raise TransientError(
                 f"{name} did not end within {timeout_s:.0f} s and was killed; log: {log_path}",
                 reason="timeout",
             ) from None
-        finally:
-            _kill_group(child)
         answer.seek(0)
         text = answer.read()
-    if child.returncode == 0:
+    if status == 0:
         result_class = (
             importlib.import_module(function.__module__)
             .__dict__[function.__name__]
             .__annotations__["return"]
         )
         return _resolve(result_class, function).model_validate_json(text)
-    raise _child_error(child.returncode, text, name, log_path)
+    raise _child_error(status, text, name, log_path)
+
+
+def _run(
+    request: dict[str, Any], timeout_s: float, log_fd: int, answer_fd: int, *, warm: bool
+) -> int:
+    """Have a child handle a request; its exit status, or TimeoutError."""
+    server = forkserver.server_socket() if warm else None
+    if server is not None:
+        try:
+            return forkserver.submit(
+                server, request, timeout_s=timeout_s, log_fd=log_fd, answer_fd=answer_fd
+            )
+        except (ConnectionRefusedError, FileNotFoundError):
+            os.write(log_fd, f"no fork server at {server}: a fresh interpreter\n".encode())
+        except ConnectionError:
+            return -signal.SIGKILL  # the child died with its server
+    return _run_fresh(request, timeout_s, log_fd, answer_fd)
+
+
+def _run_fresh(request: dict[str, Any], timeout_s: float, log_fd: int, answer_fd: int) -> int:
+    """Have a fresh interpreter handle a request."""
+    # -P keeps the current directory off sys.path, -c keeps CASA from parsing our argv.
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-c", f"from {__name__} import child_main; child_main()"],
+        stdin=subprocess.PIPE,
+        stdout=log_fd,
+        stderr=log_fd,
+        env={**os.environ, **request["env"]},
+        start_new_session=True,
+        pass_fds=(answer_fd,),
+    )
+    message = json.dumps({**request, "parent_pid": os.getpid(), "answer_fd": answer_fd})
+    try:
+        child.communicate(message.encode(), timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        raise TimeoutError from None
+    finally:
+        _kill_group(child)
+    return child.returncode
 
 
 def _resolve(annotation: Any, function: Callable[[Any], ResultT]) -> type[ResultT]:
@@ -152,32 +182,48 @@ def _child_error(status: int, text: str, name: str, log_path: Path) -> ContimgEr
 
 
 def child_main() -> None:
-    """Serve one request from standard input, as the child."""
+    """Serve one request from standard input, as a fresh interpreter."""
     request = json.loads(sys.stdin.read())
     die_with_parent(request["parent_pid"])
+    handle_request(request, request["answer_fd"])
+
+
+def handle_request(request: dict[str, Any], answer_fd: int) -> NoReturn:
+    """Do what a request asks for, answer, and end this process.
+
+    Parameters
+    ----------
+    request : dict
+        The names of a function and of the class of its options, the options, additions to
+        the environment.
+    answer_fd : int
+        Descriptor that gets the result, or the named error, as JSON.
+    """
+    status = _EXIT_CRASHED
     try:
-        options_class = _load(request["options_class"])
-        function = _load(request["function"])
-        result = function(options_class.model_validate(request["options"]))
-        text, status = result.model_dump_json(), 0
+        os.environ.update(request["env"])
+        status, text = _call(request)
+        with os.fdopen(answer_fd, "w", encoding="utf-8") as answer:
+            answer.write(text)
+    except BaseException:  # noqa: BLE001 - the one boundary of this process; its parent judges
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Skips the exit handlers of CASA, which can hang on leaked tables.
+        os._exit(status)
+
+
+def _call(request: dict[str, Any]) -> tuple[int, str]:
+    """Call the function; exit status and answer, for a result or a named error."""
+    try:
+        options = _load(request["options_class"]).model_validate(request["options"])
+        return 0, _load(request["function"])(options).model_dump_json()
     except ContimgError as error:
         traceback.print_exc()
         name = next(cls.__name__ for cls in type(error).__mro__ if cls.__name__ in ERROR_CLASSES)
-        text = json.dumps(
-            {
-                "class": name,
-                "message": error.message,
-                "reason": error.reason,
-                "remedy": error.remedy,
-            }
-        )
-        status = _EXIT_NAMED_ERROR
-    with os.fdopen(request["answer_fd"], "w", encoding="utf-8") as answer:
-        answer.write(text)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Skips the exit handlers of CASA, which can hang on leaked tables.
-    os._exit(status)
+        facts = {"message": error.message, "reason": error.reason, "remedy": error.remedy}
+        return _EXIT_NAMED_ERROR, json.dumps({"class": name, **facts})
 
 
 def _load(reference: str) -> Any:

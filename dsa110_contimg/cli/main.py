@@ -22,6 +22,7 @@ app = typer.Typer(
     "images and detections. Exit status: 0 all is well, 1 something failed, 2 wrong usage.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
 )
 for command in (simulate, groups, convert, adaptive, night, airflow, report):
     app.command()(command)

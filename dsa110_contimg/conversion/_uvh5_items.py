@@ -15,12 +15,15 @@ IntArray = npt.NDArray[np.int64]
 
 DAY_S = 86400.0
 TIME_TOLERANCE_S = 1e-3
-"""Twenty times the resolution of a Julian date in float64."""
+"""25 times the resolution of a Julian date in float64."""
 LENGTH_TOLERANCE_M = 1e-3
 """Four times the resolution of float32 at the longest baseline, 2.6 km."""
 _PLAUSIBLE_JD = (2451544.5, 2488069.5)
 """The years 2000 to 2099; anything else is a garbled time."""
 _FREQ_TOLERANCE_HZ = instrument.CHANNEL_WIDTH_HZ / 10
+_HA_TOLERANCE_RAD = 1e-6
+"""0.2 arcsec: far below the beam, far above rounding."""
+_AS_WRITTEN = "use the files as the correlator wrote them"
 _DATA_TYPES = {"visdata": np.complex64, "flags": np.bool_, "nsamples": np.float32}
 
 
@@ -114,20 +117,23 @@ def read_uvw(header: Hdf5Header, ntimes: int, nbls: int) -> FloatArray:
         header.fail(
             "wrong_phase_state",
             "has UVW that change with time: it is not fringe-stopped at the meridian",
-            "use the files as the correlator wrote them",
+            _AS_WRITTEN,
         )
     uvw_m: FloatArray = blocks[0].copy()
     return uvw_m
 
 
-def check_phase_type(header: Hdf5Header) -> None:
-    """Accept only the phase state that the correlator writes."""
+def check_phase_state(header: Hdf5Header) -> None:
+    """Accept only the phase state that the correlator writes: hour angle 0, called drift."""
     phase_type = header.text("Header/phase_type")
     if phase_type != "drift":
         header.fail(
-            "wrong_phase_state",
-            f"has phase_type {phase_type!r} instead of 'drift'",
-            "use the files as the correlator wrote them",
+            "wrong_phase_state", f"has phase_type {phase_type!r} instead of 'drift'", _AS_WRITTEN
+        )
+    hour_angle = "Header/extra_keywords/ha_phase_center"
+    if header.has(hour_angle) and abs(header.number(hour_angle, -np.pi, np.pi)) > _HA_TOLERANCE_RAD:
+        header.fail(
+            "wrong_phase_state", "is fringe-stopped at an hour angle other than 0", _AS_WRITTEN
         )
 
 

@@ -138,6 +138,7 @@ class DirectSubbandWriter:
                 ),
                 timeout_s=self.options.timeout_s,
                 log_path=self.options.log_dir / f"{sandbox.path.name}.log",
+                warm=True,
             )
             present = [window.subband for window in report.spectral_windows]
             start = time.perf_counter()
@@ -192,5 +193,3 @@ def _size_bytes(path: Path) -> int:
         raise InputError(
             f"cannot read {path}: {error.strerror}", reason="vanished_input"
         ) from error
-
-

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -156,7 +157,7 @@ class _WindowWriter:
         """Write whole rows at their place."""
         row_bytes = rows.nbytes // len(rows)
         place = (self._first_row + row) * row_bytes
-        view = memoryview(rows).cast("B")
+        view = rows.data.cast("B")
         while view:
             written = os.pwrite(self._handles[column], view, place)
             view, place = view[written:], place + written
@@ -172,7 +173,7 @@ def _fill_window(
     """Write one window, block by block."""
     n_chan, n_pol, n_rows = layout.n_channels, len(POLARIZATIONS_CASA), layout.n_rows_per_spw
     block = (min(_BLOCK_ROWS, n_rows), n_chan, n_pol)
-    buffers = {
+    buffers: dict[str, npt.NDArray[Any]] = {
         "visdata": np.empty(block, dtype=np.complex64),
         "flags": np.empty(block, dtype=np.uint8),
         "nsamples": np.empty(block, dtype=np.float32),

@@ -256,7 +256,8 @@ def antenna_phasors(delta_w_m: FloatArray, freqs_hz: FloatArray) -> npt.NDArray[
         ``exp(2 pi i delta_w freq / c)``; the phase is formed in double precision.
     """
     turns = delta_w_m[:, :, None] * (freqs_hz / SPEED_OF_LIGHT_M_S)
-    return np.exp(2j * np.pi * (turns - np.rint(turns))).astype(np.complex64)
+    phasors = np.exp(2j * np.pi * (turns - np.rint(turns)))
+    return np.asarray(phasors, dtype=np.complex64)
 
 
 def _frame_position_angle(sky: SkyFrame, app_ra: FloatArray, app_dec: FloatArray) -> FloatArray:

@@ -155,8 +155,8 @@ def group_files(
 def cluster_by_name(names: Iterable[SubbandName]) -> list[list[SubbandName]]:
     """Cluster file names in time; more than 60 s between neighbours begins a new cluster.
 
-    A limit on the span instead would tear real groups apart: after some restarts the names
-    of one group run on over 66 s.
+    A limit on the span of a cluster would tear real groups apart: after some restarts the
+    names of one group run on over 82 s.
 
     Parameters
     ----------

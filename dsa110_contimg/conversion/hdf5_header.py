@@ -20,6 +20,8 @@ from dsa110_contimg.errors import InputError, TransientError
 
 COPY_AGAIN = "copy it again from the correlator, or remove it"
 
+_MAX_ITEM_BYTES = 2**26
+"""Header items of a full-size file stay below 3 MB."""
 _NOT_THE_FILE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT}
 _MESSAGES = (
     ("truncated file", "truncated_file", "is truncated", COPY_AGAIN),
@@ -63,6 +65,21 @@ class Hdf5Header:
         """
         raise InputError(f"{self.path} {sentence}", reason=reason, remedy=remedy)
 
+    def has(self, name: str) -> bool:
+        """Tell whether there is an item.
+
+        Parameters
+        ----------
+        name : str
+            Its path in the file.
+
+        Returns
+        -------
+        bool
+            Whether it is there.
+        """
+        return name in self._file
+
     def dataset(self, name: str) -> h5py.Dataset:
         """Find a dataset.
 
@@ -81,7 +98,12 @@ class Hdf5Header:
         InputError
             If there is none.
         """
-        item = self._file.get(name)
+        try:
+            item = self._file[name]
+        except KeyError as error:
+            if "doesn't exist" not in str(error):
+                raise  # the index is damaged; open_hdf5 says so
+            item = None
         if not isinstance(item, h5py.Dataset):
             self.fail("missing_item", f"has no {name}")
         return item
@@ -116,7 +138,8 @@ class Hdf5Header:
             self.fail("garbled_item", f"holds {dataset.dtype} instead of {kind} in {name}")
         if shape is not None and dataset.shape != shape:
             self.fail("wrong_shape", f"has {name} of shape {dataset.shape} instead of {shape}")
-        values = np.asarray(dataset[()], dtype=np.int64 if integer else np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = np.asarray(self._read(name, dataset), np.int64 if integer else np.float64)
         if not np.all(np.isfinite(values)):
             self.fail("garbled_item", f"has values that are not finite in {name}")
         return values
@@ -219,7 +242,7 @@ class Hdf5Header:
         InputError
             If it is absent or not text.
         """
-        return self._decode(name, self.dataset(name)[()])
+        return self._decode(name, self._read(name, self.dataset(name)))
 
     def texts(self, name: str, length: int) -> tuple[str, ...]:
         """Read a list of strings.
@@ -244,7 +267,13 @@ class Hdf5Header:
         dataset = self.dataset(name)
         if dataset.shape != (length,):
             self.fail("wrong_shape", f"has {name} of shape {dataset.shape} instead of ({length},)")
-        return tuple(self._decode(name, item) for item in dataset[()])
+        return tuple(self._decode(name, item) for item in self._read(name, dataset))
+
+    def _read(self, name: str, dataset: h5py.Dataset) -> Any:
+        """Read a whole item, unless its garbled shape would fill the memory."""
+        if dataset.nbytes > _MAX_ITEM_BYTES:
+            self.fail("wrong_shape", f"has {name} of shape {dataset.shape}")
+        return dataset[()]
 
     def _decode(self, name: str, value: object) -> str:
         """Turn bytes into text."""
@@ -286,9 +315,10 @@ def open_hdf5(path: Path) -> Iterator[Hdf5Header]:
     except OSError as error:
         raise _named_os_error(path, error) from error
     except (RuntimeError, KeyError, ValueError, TypeError) as error:
-        # h5py's answers to a damaged index, link, type or attribute.
+        # h5py's answers to a damaged index, link, type or attribute; str() of a KeyError quotes.
+        text = error.args[0] if error.args else type(error).__name__
         raise InputError(
-            f"{path} is damaged: {error}", reason="damaged_file", remedy=COPY_AGAIN
+            f"{path} is damaged: {text}", reason="damaged_file", remedy=COPY_AGAIN
         ) from error
 
 
@@ -321,4 +351,5 @@ def _named_os_error(path: Path, error: OSError) -> InputError | TransientError:
     for fragment, reason, sentence, remedy in _MESSAGES:
         if fragment in text:
             return InputError(f"{path} {sentence}", reason=reason, remedy=remedy)
-    return InputError(f"{path} cannot be read: {text}", reason="unreadable", remedy=COPY_AGAIN)
+    reason = "damaged_file" if error.errno is None else "unreadable"
+    return InputError(f"{path} cannot be read: {text}", reason=reason, remedy=COPY_AGAIN)

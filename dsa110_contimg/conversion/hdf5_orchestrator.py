@@ -19,6 +19,7 @@ from dsa110_contimg.conversion.models import (
     SubbandGroup,
 )
 from dsa110_contimg.errors import ContimgError, InputError
+from dsa110_contimg.forkserver import fork_server
 from dsa110_contimg.models import Model
 from dsa110_contimg.settings import get_settings
 from dsa110_contimg.storage.files import write_text_atomic
@@ -183,22 +184,24 @@ def convert_subband_groups_to_ms(
     scratch_root = Path(scratch_dir) if scratch_dir else target / ".sandboxes"
     listing = find_groups(Path(input_dir), _as_utc(start_time), _as_utc(end_time))
     results: list[ConversionResult] = []
-    for group in listing.groups:
-        options = ConversionOptions(
-            group=group,
-            output_dir=target,
-            sandbox_roots=[*([tmpfs_root] if stage_to_tmpfs else []), scratch_root],
-            workers=max_workers or settings.conversion_workers,
-            timeout_s=settings.conversion_timeout_s,
-            lock_timeout_s=settings.ms_lock_timeout_s,
-            log_dir=settings.logs_dir / "conversion",
-            skip_existing=skip_existing,
-        )
-        results.append(_convert_or_explain(options))
-        if checkpoint_file is not None:
-            _write_checkpoint(Path(checkpoint_file), results)
-        if progress is not None:
-            progress(results[-1], len(results), len(listing.groups))
+    log_dir = settings.logs_dir / "conversion"
+    with fork_server(log_dir / "forkserver.log"):
+        for group in listing.groups:
+            options = ConversionOptions(
+                group=group,
+                output_dir=target,
+                sandbox_roots=[*([tmpfs_root] if stage_to_tmpfs else []), scratch_root],
+                workers=max_workers or settings.conversion_workers,
+                timeout_s=settings.conversion_timeout_s,
+                lock_timeout_s=settings.ms_lock_timeout_s,
+                log_dir=log_dir,
+                skip_existing=skip_existing,
+            )
+            results.append(_convert_or_explain(options))
+            if checkpoint_file is not None:
+                _write_checkpoint(Path(checkpoint_file), results)
+            if progress is not None:
+                progress(results[-1], len(results), len(listing.groups))
     return results
 
 

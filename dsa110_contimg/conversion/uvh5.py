@@ -181,7 +181,7 @@ def read_header(path: Path) -> SubbandHeader:
     with open_hdf5(path) as header:
         quick = _read_quick(header)
         ntimes, nbls = quick.ntimes, quick.nbls
-        items.check_phase_type(header)
+        items.check_phase_state(header)
         numbers, names, positions = items.read_antennas(header)
         ant_1, ant_2 = items.read_baselines(header, ntimes, nbls, numbers)
         return SubbandHeader(

@@ -27,12 +27,14 @@ class Answer(Model):
     """Anything."""
     pid: int
     """Its process id."""
+    parent_pid: int = 0
+    """Its parent's."""
 
 
 def echo(options: Request) -> Answer:
     sys.stdout.write("said on stdout\n")
     sys.stderr.write("said on stderr\n")
-    return Answer(text=options.text, pid=os.getpid())
+    return Answer(text=options.text, pid=os.getpid(), parent_pid=os.getppid())
 
 
 def refuse(options: Request) -> Answer:
@@ -51,5 +53,11 @@ def die(options: Request) -> Answer:
 def hang_with_grandchild(options: Request) -> Answer:
     grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     Path(options.text).write_text(f"{os.getpid()} {grandchild.pid}")
+    time.sleep(600)
+    return Answer(text="", pid=0)
+
+
+def kill_parent(options: Request) -> Answer:
+    os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(600)
     return Answer(text="", pid=0)

@@ -5,7 +5,7 @@ They are for tests of headers and of grouping; the simulator makes files with a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -14,6 +14,8 @@ import h5py
 import numpy as np
 
 from dsa110_contimg import instrument
+
+Mutation = Callable[[h5py.File], None]
 
 N_ANTENNAS, N_TIMES = 4, 2
 DEC_RAD = 0.9524855391
@@ -65,6 +67,7 @@ def write_tiny(
         uvw = (positions[ant_2] - positions[ant_1]).astype(np.float32)
         header["uvw_array"] = np.tile(uvw, (N_TIMES, 1))
         header["extra_keywords/phase_center_dec"] = dec_rad
+        header["extra_keywords/ha_phase_center"] = 0.0
         data = file.create_group("Data")
         data["visdata"] = np.zeros(shape, np.complex64)
         data["flags"] = np.zeros(shape, bool)
@@ -105,3 +108,32 @@ def stamp_out(path: Path, subband: int, start: datetime, scratch: Path) -> None:
     content, place, size = _template(subband, scratch)
     times = np.full(size, start_to_jd(start)).tobytes()
     path.write_bytes(content[:place] + times + content[place + len(times) :])
+
+
+def put(name: str, value: object = None) -> Mutation:
+    """Put another value, of any type and shape, in the place of an item; or nothing."""
+
+    def mutate(file: h5py.File) -> None:
+        del file[name]
+        if value is not None:
+            file[name] = value
+
+    return mutate
+
+
+def edit(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Mutation:
+    """Change a header array over rows, seen as (ntimes, nbls, ...)."""
+
+    def mutate(file: h5py.File) -> None:
+        values = file[f"Header/{name}"][()]
+        changed = change(values.reshape(N_TIMES, -1, *values.shape[1:]))
+        put(f"Header/{name}", np.asarray(changed).reshape(values.shape))(file)
+
+    return mutate
+
+
+def apply(path: Path, *mutations: Mutation) -> None:
+    """Spoil a file."""
+    with h5py.File(path, "a") as file:
+        for mutate in mutations:
+            mutate(file)
