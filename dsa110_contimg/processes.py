@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import importlib
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -202,6 +203,7 @@ def handle_request(request: dict[str, Any], answer_fd: int) -> NoReturn:
     status = _EXIT_CRASHED
     try:
         os.environ.update(request["env"])
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
         status, text = _call(request)
         with os.fdopen(answer_fd, "w", encoding="utf-8") as answer:
             answer.write(text)

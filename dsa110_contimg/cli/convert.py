@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from dsa110_contimg.cli.options import EndOption, StartOption
 
 if TYPE_CHECKING:
     from dsa110_contimg.conversion.models import ConversionResult
@@ -19,12 +20,8 @@ def convert(
     output_dir: Annotated[
         Path, typer.Argument(help="Root of the MSs: OUTPUT_DIR/YYYY-MM-DD/YYYY-MM-DDTHH:MM:SS.ms")
     ],
-    start: Annotated[
-        datetime | None, typer.Option(help="Convert groups that start at or after this time (UTC).")
-    ] = None,
-    end: Annotated[
-        datetime | None, typer.Option(help="Convert groups that start before this time (UTC).")
-    ] = None,
+    start: StartOption = None,
+    end: EndOption = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Fill workers per group. [default: from the settings]")
     ] = None,

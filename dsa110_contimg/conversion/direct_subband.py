@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from dsa110_contimg.models import Model
 from dsa110_contimg.processes import run_in_child
 from dsa110_contimg.provenance import make_provenance
 from dsa110_contimg.settings import get_settings
+from dsa110_contimg.stages import StageClock
 from dsa110_contimg.storage.ms_access import canonical_ms
 from dsa110_contimg.storage.publish import (
     check_target,
@@ -126,25 +126,29 @@ class DirectSubbandWriter:
         need_bytes = int(size * _MS_BYTES_PER_INPUT_BYTE) + _TABLE_OVERHEAD_BYTES
         check_target(self.ms_path, need_bytes)
         stem = self.ms_path.stem
+        clock = StageClock(stem)
         with open_sandbox(stem, self.options.sandbox_roots, need_bytes) as sandbox:
             written = sandbox.path / self.ms_path.name
-            report = run_in_child(
-                write_ms,
-                WriteMsOptions(
-                    group_id=stem,
-                    files=self._files,
-                    ms_path=written,
-                    workers=self.options.workers,
-                ),
-                timeout_s=self.options.timeout_s,
-                log_path=self.options.log_dir / f"{sandbox.path.name}.log",
-                warm=True,
-            )
-            present = [window.subband for window in report.spectral_windows]
-            start = time.perf_counter()
+            with clock.stage("write"):
+                report = run_in_child(
+                    write_ms,
+                    WriteMsOptions(
+                        group_id=stem,
+                        files=self._files,
+                        ms_path=written,
+                        workers=self.options.workers,
+                    ),
+                    timeout_s=self.options.timeout_s,
+                    log_path=self.options.log_dir / f"{sandbox.path.name}.log",
+                    warm=True,
+                )
             data_files = list_data_files(written)
-            publish_tree(written, self.ms_path)
-            publish_s = round(time.perf_counter() - start, 3)
+            publish_tree(written, self.ms_path, clock)
+        present = [window.subband for window in report.spectral_windows]
+        seconds = {**report.stage_seconds, **clock.seconds}
+        # What the child took beyond its own stages: to start, and to end.
+        seconds["child"] = round(seconds.pop("write") - sum(report.stage_seconds.values()), 3)
+        with clock.stage("manifest"):
             write_manifest(
                 self.ms_path,
                 Manifest(
@@ -157,10 +161,7 @@ class DirectSubbandWriter:
                     ],
                     files=data_files,
                     provenance=make_provenance(self.options, self._files),
-                    **{
-                        **report.model_dump(),
-                        "stage_seconds": {**report.stage_seconds, "publish": publish_s},
-                    },
+                    **{**report.model_dump(), "stage_seconds": seconds},
                 ),
             )
         self.warnings = sandbox.warnings

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +17,7 @@ from dsa110_contimg.conversion.skeleton import MsLayout, allocate, make_skeleton
 from dsa110_contimg.conversion.uvh5 import SubbandHeader, check_consistent, read_header
 from dsa110_contimg.errors import InputError
 from dsa110_contimg.models import Model
+from dsa110_contimg.stages import StageClock
 
 
 class WriteMsOptions(Model):
@@ -71,17 +70,17 @@ def write_ms(options: WriteMsOptions) -> WriteMsReport:
     TransientError
         If the finished MS does not pass its self-check.
     """
-    seconds: dict[str, float] = {}
-    with _timed(seconds, "headers"):
+    clock = StageClock(options.group_id)
+    with clock.stage("headers"):
         headers = _read_headers(options.files)
         layout, geometry, baselines = _plan(options.group_id, headers)
     inputs = [header.path for header in headers]
-    with _timed(seconds, "skeleton"):
+    with clock.stage("skeleton"):
         files = make_skeleton(options.ms_path, layout)
         allocate(files)
-    with _timed(seconds, "fill"):
+    with clock.stage("fill"):
         statistics = fill(files, layout, geometry, baselines, inputs, options.workers)
-    with _timed(seconds, "self-check"):
+    with clock.stage("self-check"):
         check_ms(options.ms_path, layout, geometry, baselines, inputs)
     return WriteMsReport(
         spectral_windows=[
@@ -101,16 +100,8 @@ def write_ms(options: WriteMsOptions) -> WriteMsReport:
         phase_center_dec_deg=float(np.rad2deg(geometry.center.dec_rad)),
         start_utc=headers[0].start_utc.isoformat(timespec="milliseconds"),
         duration_s=len(layout.times_jd) * layout.integration_time_s,
-        stage_seconds=seconds,
+        stage_seconds=clock.seconds,
     )
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Note the wall time of a stage."""
-    start = time.perf_counter()
-    yield
-    seconds[stage] = round(time.perf_counter() - start, 3)
 
 
 def _read_headers(files: Sequence[Path]) -> list[SubbandHeader]:

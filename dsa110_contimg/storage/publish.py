@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from dsa110_contimg.conversion.models import Manifest
 from dsa110_contimg.errors import ContimgError, InputError, TransientError
+from dsa110_contimg.stages import StageClock
 from dsa110_contimg.storage.files import fsync_path, write_text_atomic
 
 _COPY_BUFFER_BYTES = 8 << 20
@@ -118,7 +119,7 @@ def check_target(target: Path, need_bytes: int) -> None:
         )
 
 
-def publish_tree(source: Path, target: Path) -> None:
+def publish_tree(source: Path, target: Path, clock: StageClock | None = None) -> None:
     """Store a tree durably under its good name; the caller holds the lock of `target`.
 
     Parameters
@@ -127,23 +128,28 @@ def publish_tree(source: Path, target: Path) -> None:
         A finished tree, on any file system.
     target : Path
         The good name. A tree that is there without a valid manifest is replaced.
+    clock : StageClock, optional
+        Notes the stages ``copy`` and ``rename``.
 
     Raises
     ------
     InputError, TransientError
         If the target cannot be written; nothing is left under the good name or beside it.
     """
+    clock = clock or StageClock(target.stem)
     remove_leftovers(target)
     staged = _hidden(target, "partial")
     try:
-        shutil.copytree(source, staged, copy_function=_copy_durably)
-        for directory, _, _ in os.walk(staged, topdown=False):
-            fsync_path(Path(directory))
-        manifest_path(target).unlink(missing_ok=True)
-        if target.exists():
-            target.rename(_hidden(target, "replaced"))
-        staged.rename(target)
-        fsync_path(target.parent)
+        with clock.stage("copy"):
+            shutil.copytree(source, staged, copy_function=_copy_durably)
+            for directory, _, _ in os.walk(staged, topdown=False):
+                fsync_path(Path(directory))
+        with clock.stage("rename"):
+            manifest_path(target).unlink(missing_ok=True)
+            if target.exists():
+                target.rename(_hidden(target, "replaced"))
+            staged.rename(target)
+            fsync_path(target.parent)
     except (OSError, shutil.Error) as error:
         raise _named(error, target) from error
     finally:

@@ -11,6 +11,7 @@ from dsa110_contimg.conversion.models import GroupState, Manifest
 from dsa110_contimg.errors import InputError, TransientError
 from dsa110_contimg.models import Model
 from dsa110_contimg.provenance import make_provenance
+from dsa110_contimg.stages import StageClock
 from dsa110_contimg.storage.publish import (
     check_target,
     list_data_files,
@@ -51,7 +52,7 @@ def manifest_of(tree: Path) -> Manifest:
 
 def publish(tree: Path, target: Path) -> None:
     manifest = manifest_of(tree)
-    publish_tree(tree, target)
+    publish_tree(tree, target, StageClock("g"))
     write_manifest(target, manifest)
 
 
@@ -122,7 +123,7 @@ def test_full_disk_leaves_nothing(tree, tmp_path):
     try:
         (tree / "table.f0_TSM0").write_bytes(bytes(2 << 20))
         with pytest.raises(TransientError, match="store") as caught:
-            publish_tree(tree, disk / "g.ms")
+            publish_tree(tree, disk / "g.ms", StageClock("g"))
         assert caught.value.reason in {"disk_full", "publish_failed"}
         assert list(disk.iterdir()) == []
     finally:
