@@ -12,4 +12,9 @@ class Model(BaseModel):
     form in the Airflow UI at once.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        ser_json_inf_nan="strings",  # the default, null, would not be read back
+    )

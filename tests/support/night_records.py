@@ -73,7 +73,7 @@ class NightMaker:
             problems=[],
         ).model_copy(update=fields)
         self.groups.append(group)
-        return group_id
+        return group.group_id
 
     def convert(
         self,

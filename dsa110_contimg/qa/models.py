@@ -1,0 +1,281 @@
+"""What the night report says."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field
+
+from dsa110_contimg.conversion.models import GroupState, RejectedFile, SpectralWindow
+from dsa110_contimg.models import Model
+from dsa110_contimg.photometry.models import Detection, SpwFailure, SpwMeasurement
+from dsa110_contimg.provenance import Provenance
+
+
+class Verdict(StrEnum):
+    """What the night came to, from best to worst."""
+
+    COMPLETE = "complete"
+    """All that was found was processed."""
+    LOSSES = "losses"
+    """Nothing failed, but some of the input was rejected, incomplete or lost on the way."""
+    PARTIAL = "partial"
+    """Something failed; the rest of the night is done."""
+    FAILED = "failed"
+    """Nothing came of the night."""
+    EMPTY = "empty"
+    """There was nothing to process."""
+
+
+class GroupOutcome(StrEnum):
+    """What became of a group."""
+
+    CONVERTED = "converted"
+    SKIPPED = "skipped"
+    """Its MS was there already."""
+    FAILED = "failed"
+    REJECTED = "rejected"
+    """Too few subbands."""
+    UNFINISHED = "unfinished"
+    """No outcome on record: its task is still running, or was killed."""
+
+
+class MsCondition(StrEnum):
+    """What was found of an MS when the report was written."""
+
+    SOUND = "sound"
+    GONE = "gone"
+    """Neither MS nor manifest: removed since."""
+    INCOMPLETE = "incomplete"
+    """MS or manifest alone, or a damaged manifest."""
+
+
+class FailureKind(StrEnum):
+    """What kind of thing failed."""
+
+    NIGHT = "night"
+    GROUP = "group"
+    MS = "MS"
+    SOURCE = "source"
+    RECORD = "record"
+
+
+class Failure(Model):
+    """One thing that failed."""
+
+    kind: FailureKind
+    """What kind of thing."""
+    subject: str
+    """Its name."""
+    group_id: str | None = None
+    """The group that it belongs to."""
+    code: str | None = None
+    """The error's slug, where it has one."""
+    reason: str
+    """Why: the first line is a sentence, further lines are the end of a log."""
+    remedy: str
+    """What the operator can do about it."""
+
+
+class Totals(Model):
+    """The night in numbers."""
+
+    groups: int
+    """Groups, however they ended."""
+    groups_by_outcome: dict[GroupOutcome, int]
+    """The same by outcome; every outcome is present."""
+    groups_by_completeness: dict[GroupState, int]
+    """The groups that discovery listed, by completeness; every state is present."""
+    subband_files: int
+    """Files in groups."""
+    rejected_files: int
+    """Files in no group."""
+    measurement_sets: int
+    """Sound MSs."""
+    source_measurements: int
+    """Sources imaged, counted once per MS."""
+    sources: int
+    """Distinct names among them."""
+    sources_failed: int
+    """Source measurements that failed or are missing."""
+    detections: int
+    """Detections at or above the target SNR."""
+    sources_detected: int
+    """Source measurements with at least one."""
+    failures: int
+    """Length of the list of failures."""
+
+
+class GroupReport(Model):
+    """A group and what became of it."""
+
+    group_id: str
+    """Start of the observation, UTC."""
+    completeness: GroupState | None
+    """None if discovery did not list it."""
+    present: list[str]
+    """Subbands with a usable file."""
+    missing: list[str]
+    """Subbands without one."""
+    problems: list[str]
+    """What discovery found wrong."""
+    outcome: GroupOutcome
+    """What became of it."""
+    reason: str | None
+    """Why."""
+    warnings: list[str]
+    """What went wrong without harm to the MS."""
+    ms_path: str | None
+    """Absolute path of the MS, where there is one."""
+    seconds: float
+    """Wall time of the conversion."""
+
+
+class MsReport(Model):
+    """A Measurement Set, as its manifest describes it."""
+
+    group_id: str
+    """The group that it was made from."""
+    ms_path: str
+    """Absolute path."""
+    condition: MsCondition
+    """Whether the manifest could be read; if not, the fields from it are empty."""
+    problem: str | None = None
+    """What is wrong, in a sentence."""
+    spectral_windows: list[SpectralWindow] = Field(default_factory=list)
+    """In order of id."""
+    missing: list[str] = Field(default_factory=list)
+    """Subbands that the MS lacks."""
+    phase_center_ra_deg: float | None = None
+    """Right ascension of the one field (ICRS) in degrees."""
+    phase_center_dec_deg: float | None = None
+    """Declination of the one field (ICRS) in degrees."""
+    start_utc: str | None = None
+    """Start of the first integration, ISO 8601."""
+    duration_s: float | None = None
+    """Length of the observation in seconds."""
+    flagged_fraction: float | None = None
+    """Fraction of all visibilities that are flagged."""
+    nonfinite: int | None = None
+    """Visibilities that were not finite."""
+    size_bytes: int | None = None
+    """Size of the data files."""
+    stage_seconds: dict[str, float] = Field(default_factory=dict)
+    """Wall time per stage of the conversion."""
+    sources_planned: int | None = None
+    """Sources to be imaged in it; None if there is no plan on record."""
+    sources: int = 0
+    """Sources with a result."""
+    detections: int = 0
+    """Their detections."""
+
+
+class SourceReport(Model):
+    """A source in one MS."""
+
+    group_id: str
+    """The group that the MS was made from."""
+    name: str
+    """Name of the source."""
+    ra_deg: float
+    """Right ascension (ICRS) in degrees."""
+    dec_deg: float
+    """Declination (ICRS) in degrees."""
+    success: bool
+    """True if every requested window was measured."""
+    error: str | None
+    """Why not."""
+    n_spws: int
+    """Number of windows asked for."""
+    spws: list[SpwMeasurement]
+    """The measurements, in order of `spw_id`."""
+    failed_spws: list[SpwFailure]
+    """The windows without one."""
+    detections: list[Detection]
+    """In order of frequency."""
+    best_snr: float | None
+    """Highest SNR among the detections."""
+    notes: list[str]
+    """What a reader must know."""
+    skipped: bool
+    """True if the products were there already."""
+    seconds: float
+    """Wall time."""
+    ms_path: str
+    """Absolute path of the MS."""
+    products_dir: str | None
+    """Absolute path of the directory of products."""
+    products: dict[str, str]
+    """Kind (stamp, spectrum, detections, result) to path relative to the report, where present."""
+    n_images: int
+    """FITS images in that directory."""
+
+
+class StageTime(Model):
+    """Time spent in one stage."""
+
+    stage: str
+    """Name."""
+    part_of: str | None = None
+    """The stage that it is a part of."""
+    count: int
+    """How often it ran."""
+    total_s: float
+    """Sum of wall times."""
+    mean_s: float
+    """Mean wall time."""
+    max_s: float
+    """Longest wall time."""
+
+
+class StageProvenance(Model):
+    """What made the products of one stage."""
+
+    stage: str
+    """Name."""
+    products: int
+    """How many."""
+    first_created: str
+    """UTC, ISO 8601."""
+    last_created: str
+    """UTC, ISO 8601."""
+    hosts: list[str]
+    """The machines."""
+    versions: dict[str, list[str]]
+    """Package to the versions in use: more than one means that the night is not uniform."""
+    options: dict[str, Any]
+    """The options that all products share."""
+    varying_options: list[str]
+    """Names of those that differ."""
+
+
+class NightReport(Model):
+    """Everything that the night report says."""
+
+    date: str
+    """UTC date, ``YYYY-MM-DD``."""
+    verdict: Verdict
+    """What the night came to."""
+    headline: str
+    """The same in a sentence."""
+    totals: Totals
+    """The night in numbers."""
+    failures: list[Failure]
+    """Everything that failed, the largest thing first."""
+    losses: list[str]
+    """What was lost without a failure, a sentence each."""
+    groups: list[GroupReport]
+    """In order of time."""
+    measurement_sets: list[MsReport]
+    """In order of time."""
+    sources: list[SourceReport]
+    """In order of group, then name."""
+    rejected_files: list[RejectedFile]
+    """In order of name."""
+    stage_times: list[StageTime]
+    """Parts follow their whole."""
+    stage_provenance: list[StageProvenance]
+    """In order of the data flow."""
+    provenance: Provenance
+    """What made this report."""

@@ -1,0 +1,317 @@
+"""Draw the night report from the records: each thing once, each total once."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from dsa110_contimg.conversion.models import (
+    ConversionResult,
+    ConversionState,
+    GroupState,
+    Manifest,
+    SubbandGroup,
+)
+from dsa110_contimg.imaging.products import (
+    DETECTIONS_FILE,
+    RESULT_FILE,
+    SPECTRUM_FILE,
+    STAMP_FILE,
+)
+from dsa110_contimg.photometry.models import SourceResult
+from dsa110_contimg.provenance import Provenance
+from dsa110_contimg.qa.models import (
+    GroupOutcome,
+    GroupReport,
+    MsCondition,
+    MsReport,
+    NightReport,
+    SourceReport,
+    StageProvenance,
+    StageTime,
+    Totals,
+)
+from dsa110_contimg.qa.records import NightRecord
+from dsa110_contimg.qa.verdict import find_failures, find_losses, judge
+from dsa110_contimg.storage.publish import manifest_path, read_manifest
+
+_PRODUCT_FILES = {
+    "stamp": STAMP_FILE,
+    "spectrum": SPECTRUM_FILE,
+    "detections": DETECTIONS_FILE,
+    "result": RESULT_FILE,
+}
+
+
+def summarize_night(record: NightRecord, night_dir: Path, provenance: Provenance) -> NightReport:
+    """Turn the records of a night, and the manifests of its MSs, into its report.
+
+    Parameters
+    ----------
+    record : NightRecord
+        All that is on record.
+    night_dir : Path
+        Where the report will stand; paths of products are relative to it.
+    provenance : Provenance
+        What makes this report.
+
+    Returns
+    -------
+    NightReport
+        The report.
+    """
+    groups = _report_groups(record)
+    manifests, sets = _report_measurement_sets(record)
+    sources = [
+        _report_source(group_id, result, night_dir)
+        for group_id, results in sorted(record.sources.items())
+        for result in results
+    ]
+    failures = find_failures(record, groups, sets)
+    losses = find_losses(record, groups, sets, sources)
+    totals = _count(record, groups, sets, sources, len(failures))
+    verdict, headline = judge(totals, failures, losses)
+    return NightReport(
+        date=record.date,
+        verdict=verdict,
+        headline=headline,
+        totals=totals,
+        failures=failures,
+        losses=losses,
+        groups=groups,
+        measurement_sets=sets,
+        sources=sources,
+        rejected_files=record.listing.rejects if record.listing else [],
+        stage_times=_stage_times(record, manifests),
+        stage_provenance=_stage_provenance(record, manifests),
+        provenance=provenance,
+    )
+
+
+def _report_groups(record: NightRecord) -> list[GroupReport]:
+    """Join what discovery listed with what became of it."""
+    listed = {group.group_id: group for group in record.listing.groups} if record.listing else {}
+    results = {result.group_id: result for result in record.conversions}
+    return [
+        _report_group(group_id, listed.get(group_id), results.get(group_id))
+        for group_id in sorted(listed.keys() | results.keys())
+    ]
+
+
+def _report_group(
+    group_id: str, listed: SubbandGroup | None, result: ConversionResult | None
+) -> GroupReport:
+    """Describe one group; either side may be missing, not both."""
+    outcome = GroupOutcome(result.state.value) if result else GroupOutcome.UNFINISHED
+    if result is None and listed and listed.state is GroupState.INCOMPLETE:
+        outcome = GroupOutcome.REJECTED
+    return GroupReport(
+        group_id=group_id,
+        completeness=listed.state if listed else None,
+        present=listed.present if listed else [],
+        missing=listed.missing if listed else [],
+        problems=listed.problems if listed else [],
+        outcome=outcome,
+        reason=result.reason if result else None,
+        warnings=result.warnings if result else [],
+        ms_path=result.ms_path if result else None,
+        seconds=result.seconds if result else 0.0,
+    )
+
+
+def _report_measurement_sets(record: NightRecord) -> tuple[list[Manifest], list[MsReport]]:
+    """Read the manifests of all MSs that the records name."""
+    paths = {result.group_id: result.ms_path for result in record.conversions if result.ms_path}
+    for group_id, results in record.sources.items():
+        if results:
+            paths.setdefault(group_id, results[0].ms_path)
+    plans = {plan.group_id: len(plan.source_names) for plan in record.plans}
+    manifests, reports = [], []
+    for group_id, ms_path in sorted(paths.items()):
+        manifest, fields = _read_manifest(Path(ms_path))
+        if manifest:
+            manifests.append(manifest)
+        results = record.sources.get(group_id, [])
+        report = MsReport(
+            group_id=group_id,
+            ms_path=ms_path,
+            sources_planned=plans.get(group_id),
+            sources=len(results),
+            detections=sum(len(result.detections) for result in results),
+            **fields,
+        )
+        reports.append(report)
+    return manifests, reports
+
+
+def _read_manifest(ms_path: Path) -> tuple[Manifest | None, dict[str, Any]]:
+    """Return the manifest, if it checks out, and the fields of `MsReport` that come from it."""
+    manifest = read_manifest(ms_path)
+    if manifest is None:
+        return None, _unsound(ms_path)
+    windows = manifest.spectral_windows
+    return manifest, {
+        "condition": MsCondition.SOUND,
+        "spectral_windows": windows,
+        "missing": manifest.missing,
+        "phase_center_ra_deg": manifest.phase_center_ra_deg,
+        "phase_center_dec_deg": manifest.phase_center_dec_deg,
+        "start_utc": manifest.start_utc,
+        "duration_s": manifest.duration_s,
+        # All windows of an MS have the same shape, so that the mean is the whole.
+        "flagged_fraction": _mean([window.flagged_fraction for window in windows]),
+        "nonfinite": sum(window.nonfinite for window in windows),
+        "size_bytes": sum(manifest.files.values()),
+        "stage_seconds": manifest.stage_seconds,
+    }
+
+
+def _unsound(ms_path: Path) -> dict[str, Any]:
+    """Say what is wrong with an MS whose manifest does not check out."""
+    manifest = manifest_path(ms_path)
+    match ms_path.exists(), manifest.exists():
+        case False, False:
+            problem = f"{ms_path} is no longer there, nor its manifest"
+            return {"condition": MsCondition.GONE, "problem": problem}
+        case False, True:
+            problem = f"{ms_path} is no longer there, though its manifest is"
+        case True, False:
+            problem = f"{manifest} is missing: the MS was never published whole"
+        case _:
+            problem = f"{manifest} is damaged, or the MS has lost data since it was written"
+    return {"condition": MsCondition.INCOMPLETE, "problem": problem}
+
+
+def _report_source(group_id: str, result: SourceResult, night_dir: Path) -> SourceReport:
+    """Describe one source in one MS, with the products that are there."""
+    products, n_images = {}, 0
+    if result.products_dir:
+        folder = Path(result.products_dir)
+        names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        products = {
+            kind: os.path.relpath(folder / name, night_dir.absolute())
+            for kind, name in _PRODUCT_FILES.items()
+            if name in names
+        }
+        n_images = sum(name.endswith(".fits") for name in names)
+    return SourceReport(
+        group_id=group_id,
+        best_snr=max((detection.snr for detection in result.detections), default=None),
+        products=products,
+        n_images=n_images,
+        **{name: getattr(result, name) for name in _COPIED_FIELDS},
+    )
+
+
+_COPIED_FIELDS = sorted(
+    (SourceResult.model_fields.keys() & SourceReport.model_fields.keys()) - {"products"}
+)
+
+
+def _count(
+    record: NightRecord,
+    groups: Sequence[GroupReport],
+    sets: Sequence[MsReport],
+    sources: Sequence[SourceReport],
+    n_failures: int,
+) -> Totals:
+    """Count everything once."""
+    outcomes = Counter(group.outcome for group in groups)
+    states = Counter(group.completeness for group in groups)
+    done = {(source.group_id, source.name) for source in sources}
+    planned = {(plan.group_id, name) for plan in record.plans for name in plan.source_names}
+    return Totals(
+        groups=len(groups),
+        groups_by_outcome={outcome: outcomes[outcome] for outcome in GroupOutcome},
+        groups_by_completeness={state: states[state] for state in GroupState},
+        subband_files=sum(len(group.files) for group in record.listing.groups)
+        if record.listing
+        else 0,
+        rejected_files=len(record.listing.rejects) if record.listing else 0,
+        measurement_sets=sum(ms.condition is MsCondition.SOUND for ms in sets),
+        source_measurements=len(done | planned),
+        sources=len({name for _, name in done | planned}),
+        sources_failed=sum(not source.success for source in sources) + len(planned - done),
+        detections=sum(len(source.detections) for source in sources),
+        sources_detected=sum(bool(source.detections) for source in sources),
+        failures=n_failures,
+    )
+
+
+def _stage_times(record: NightRecord, manifests: Iterable[Manifest]) -> list[StageTime]:
+    """Add up the wall times, parts after their whole."""
+    parts: dict[str, list[float]] = {}
+    for manifest in manifests:
+        for stage, seconds in manifest.stage_seconds.items():
+            parts.setdefault(stage, []).append(seconds)
+    conversions = [
+        result.seconds
+        for result in record.conversions
+        if result.state in {ConversionState.CONVERTED, ConversionState.FAILED}
+    ]
+    imaging = [
+        result.seconds
+        for results in record.sources.values()
+        for result in results
+        if not result.skipped
+    ]
+    times = [_stage_time(timing.stage, [timing.seconds]) for timing in record.stage_seconds]
+    if conversions or parts:
+        times.append(_stage_time("conversion", conversions))
+    times += [_stage_time(stage, values, part_of="conversion") for stage, values in parts.items()]
+    if imaging:
+        times.append(_stage_time("imaging", imaging))
+    return times
+
+
+def _stage_time(stage: str, seconds: Sequence[float], part_of: str | None = None) -> StageTime:
+    """Add up the wall times of one stage."""
+    return StageTime(
+        stage=stage,
+        part_of=part_of,
+        count=len(seconds),
+        total_s=sum(seconds),
+        mean_s=_mean(seconds) or 0.0,
+        max_s=max(seconds, default=0.0),
+    )
+
+
+def _stage_provenance(record: NightRecord, manifests: Sequence[Manifest]) -> list[StageProvenance]:
+    """Say what made the products of each stage, and whether it was one and the same."""
+    imaging = [result.provenance for results in record.sources.values() for result in results]
+    stages = {"conversion": [manifest.provenance for manifest in manifests], "imaging": imaging}
+    return [_merge_provenance(stage, records) for stage, records in stages.items() if records]
+
+
+def _merge_provenance(stage: str, records: Sequence[Provenance]) -> StageProvenance:
+    """Merge the provenance of like products into what they share and what varies."""
+    created = sorted(record.created for record in records)
+    packages = sorted({package for record in records for package in record.versions})
+    names = sorted({name for record in records for name in record.options})
+    first = records[0].options
+    shared = [
+        name
+        for name in names
+        if name in first and all(record.options.get(name) == first[name] for record in records)
+    ]
+    return StageProvenance(
+        stage=stage,
+        products=len(records),
+        first_created=created[0],
+        last_created=created[-1],
+        hosts=sorted({record.host for record in records}),
+        versions={
+            package: sorted({record.versions.get(package, "absent") for record in records})
+            for package in packages
+        },
+        options={name: first[name] for name in shared},
+        varying_options=[name for name in names if name not in shared],
+    )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    """Mean, or None of nothing."""
+    return sum(values) / len(values) if values else None

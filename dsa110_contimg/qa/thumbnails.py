@@ -1,0 +1,176 @@
+"""Pictures inside the report: scaled down and bounded, so that any night stays usable.
+
+The policy, by the number of sources in the night:
+
+=============  ==========================  ====================
+sources        pictures                    longest edge
+=============  ==========================  ====================
+up to 24       stamp and spectrum, cards   1000 pixels
+up to 300      stamp and spectrum          360 pixels
+more           stamp                       144 pixels
+=============  ==========================  ====================
+
+All pictures together take at most `IMAGE_BUDGET_BYTES`; it is spent on the highest SNR
+first, and what is left out is linked. The flux densities are drawn for every source
+anyway, see `figures`.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import os
+import struct
+import warnings
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from dsa110_contimg.qa.models import SourceReport
+
+IMAGE_BUDGET_BYTES = 12_000_000
+"""Encoded pictures, before base64 adds a third."""
+MAX_PIXELS = 40_000_000
+"""A picture of more is not decoded: the pipeline's own are a hundred times smaller."""
+_QUALITY = 82
+_DAMAGE = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error)
+"""What Pillow raises for damaged files."""
+
+
+@dataclass(frozen=True)
+class PicturePolicy:
+    """Which pictures a report holds and how large."""
+
+    kinds: tuple[str, ...]
+    """Kinds of product."""
+    edge_px: int
+    """Longest edge in pixels."""
+    cards: bool
+    """Whether each source gets a card of its own with its pictures side by side."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as it stands in the report."""
+
+    data: bytes
+    """WebP."""
+    width: int
+    """In pixels."""
+    height: int
+    """In pixels."""
+
+    @property
+    def uri(self) -> str:
+        """The picture as a ``data:`` URI."""
+        return f"data:image/webp;base64,{base64.b64encode(self.data).decode('ascii')}"
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The pictures of a report."""
+
+    policy: PicturePolicy
+    """What was meant to be in it."""
+    pictures: dict[tuple[int, str], Picture] = field(default_factory=dict)
+    """Position of the source in the report and kind of product to its picture."""
+    unreadable: set[tuple[int, str]] = field(default_factory=set)
+    """The pictures that are damaged."""
+    left_out: int = 0
+    """Pictures that did not fit the budget."""
+
+
+def choose_policy(n_sources: int) -> PicturePolicy:
+    """Choose which pictures a report holds and how large.
+
+    Parameters
+    ----------
+    n_sources : int
+        Sources in the night, counted once per MS.
+
+    Returns
+    -------
+    PicturePolicy
+        See the table above.
+    """
+    if n_sources <= 24:
+        return PicturePolicy(kinds=("stamp", "spectrum"), edge_px=1000, cards=True)
+    if n_sources <= 300:
+        return PicturePolicy(kinds=("stamp", "spectrum"), edge_px=360, cards=False)
+    return PicturePolicy(kinds=("stamp",), edge_px=144, cards=False)
+
+
+def make_gallery(
+    sources: Sequence[SourceReport],
+    night_dir: Path,
+    *,
+    budget_bytes: int = IMAGE_BUDGET_BYTES,
+) -> Gallery:
+    """Scale down the pictures of the night's sources.
+
+    Parameters
+    ----------
+    sources : sequence of SourceReport
+        The sources, with their products relative to `night_dir`.
+    night_dir : Path
+        Where the report stands.
+    budget_bytes : int, optional
+        Limit of the encoded pictures together.
+
+    Returns
+    -------
+    Gallery
+        The pictures; a missing or damaged file leaves a gap, never an error.
+    """
+    policy = choose_policy(len(sources))
+    pictures: dict[tuple[int, str], Picture] = {}
+    unreadable: set[tuple[int, str]] = set()
+    left_out = spent = 0
+    strongest_first = sorted(range(len(sources)), key=lambda k: -_interest(sources[k]))
+    wanted = [
+        (k, kind) for k in strongest_first for kind in policy.kinds if kind in sources[k].products
+    ]
+    paths = [night_dir / sources[k].products[kind] for k, kind in wanted]
+    # Pillow leaves the interpreter to other threads while it decodes and encodes.
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        scaled = pool.map(partial(_scale_down, edge_px=policy.edge_px), paths)
+        for key, picture in zip(wanted, scaled, strict=True):
+            if picture is None:
+                unreadable.add(key)
+            elif spent + len(picture.data) > budget_bytes:
+                left_out += 1
+            else:
+                spent += len(picture.data)
+                pictures[key] = picture
+    return Gallery(policy=policy, pictures=pictures, unreadable=unreadable, left_out=left_out)
+
+
+def _interest(source: SourceReport) -> float:
+    """Rank a source by its best detection."""
+    snr = source.best_snr
+    return snr if snr is not None and math.isfinite(snr) else 0.0
+
+
+def _scale_down(path: Path, edge_px: int) -> Picture | None:
+    """Make a small WebP of a picture, or None if it is damaged."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # bounded here
+            picture = Image.open(path)
+        with picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                return None
+            picture.thumbnail((edge_px, edge_px), Image.Resampling.LANCZOS, reducing_gap=2.0)
+            paper = Image.new("RGBA", picture.size, "white")
+            small = Image.alpha_composite(paper, picture.convert("RGBA")).convert("RGB")
+        small.save(buffer, "WEBP", quality=_QUALITY, method=2)
+    except (*_DAMAGE, Image.DecompressionBombError):
+        return None
+    return Picture(data=buffer.getvalue(), width=small.width, height=small.height)

@@ -1,0 +1,301 @@
+"""What failed, what was lost, and what the night came to."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from dsa110_contimg.conversion.models import GroupState
+from dsa110_contimg.photometry.models import SourceResult
+from dsa110_contimg.qa.models import (
+    Failure,
+    FailureKind,
+    GroupOutcome,
+    GroupReport,
+    MsCondition,
+    MsReport,
+    SourceReport,
+    Totals,
+    Verdict,
+)
+from dsa110_contimg.qa.records import NightRecord
+
+_NO_REASON = "no reason is on record"
+_LOST_TASK = "no outcome is on record: its task is still running, or was killed"
+_NONFINITE = ("non-finite visibility", "non-finite visibilities")
+_CLEAR_TASK = "Look at the log of its task, remove the cause, and clear the task in Airflow"
+_NAMED_REASON = re.compile(r"(?P<code>[a-z][a-z0-9]*(_[a-z0-9]+)*): (?P<sentence>.+)", re.DOTALL)
+
+
+def plural(count: int, noun: str, nouns: str | None = None) -> str:
+    """Write a number with its noun.
+
+    Parameters
+    ----------
+    count : int
+        How many.
+    noun : str
+        In the singular.
+    nouns : str, optional
+        In the plural, where that is not made with an ``s``.
+
+    Returns
+    -------
+    str
+        E.g. ``"1 group"``, ``"2 groups"``.
+    """
+    word = noun if count == 1 else nouns or f"{noun}s"
+    return f"{count:,} {word}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def find_failures(
+    record: NightRecord, groups: Sequence[GroupReport], sets: Sequence[MsReport]
+) -> list[Failure]:
+    """List everything that failed, the largest thing first.
+
+    Parameters
+    ----------
+    record : NightRecord
+        All that is on record.
+    groups : sequence of GroupReport
+        The night's groups.
+    sets : sequence of MsReport
+        The night's MSs.
+
+    Returns
+    -------
+    list of Failure
+        Of the night as a whole, of groups, MSs, sources and records, in this order.
+    """
+    return [
+        *_night_failures(record),
+        *_group_failures(groups),
+        *_ms_failures(record, sets),
+        *_source_failures(record),
+        *_record_failures(record),
+    ]
+
+
+def _failure(
+    kind: FailureKind,
+    subject: str,
+    reason: str | None,
+    remedy: str,
+    group_id: str | None = None,
+) -> Failure:
+    """Describe a failure; a reason that starts with an error's slug is split there."""
+    named = _NAMED_REASON.fullmatch(reason or _NO_REASON)
+    return Failure(
+        kind=kind,
+        subject=subject,
+        group_id=group_id,
+        code=named["code"] if named else None,
+        reason=named["sentence"] if named else reason or _NO_REASON,
+        remedy=remedy,
+    )
+
+
+def _night_failures(record: NightRecord) -> list[Failure]:
+    """List the stages that failed as a whole."""
+    failures = [
+        _failure(
+            FailureKind.NIGHT, item.stage, item.reason, _as_sentence(item.remedy or _CLEAR_TASK)
+        )
+        for item in record.stage_failures
+    ]
+    damaged = any(Path(item.file).name == "discovery.json" for item in record.unreadable)
+    if record.listing is None and not failures and not damaged:
+        remedy = f"{_CLEAR_TASK}; what was there is listed by `dsa110-contimg groups`."
+        reason = "nobody has recorded what the input directory holds"
+        failures.append(_failure(FailureKind.NIGHT, "discovery", reason, remedy))
+    return failures
+
+
+def _record_failures(record: NightRecord) -> list[Failure]:
+    """List the records that are damaged."""
+    remedy = "Clear the task that wrote it in Airflow: work that is done is not redone."
+    return [
+        _failure(FailureKind.RECORD, item.file, item.reason, remedy) for item in record.unreadable
+    ]
+
+
+def _group_failures(groups: Sequence[GroupReport]) -> list[Failure]:
+    """List the groups that failed, or whose task left no outcome."""
+    reasons = {
+        group.group_id: _LOST_TASK if group.outcome is GroupOutcome.UNFINISHED else group.reason
+        for group in groups
+        if group.outcome in {GroupOutcome.FAILED, GroupOutcome.UNFINISHED}
+    }
+    return [
+        _failure(FailureKind.GROUP, group_id, reason, f"{_CLEAR_TASK}.", group_id)
+        for group_id, reason in reasons.items()
+    ]
+
+
+def _ms_failures(record: NightRecord, sets: Sequence[MsReport]) -> list[Failure]:
+    """List the MSs that could not be imaged or are not whole."""
+    names = {ms.group_id: Path(ms.ms_path).name for ms in sets}
+    again = "Clear its run of image_ms in Airflow, or trigger a new one with this MS."
+    anew = "Clear the conversion of its group in Airflow: it makes the MS anew."
+    failures = [
+        _failure(
+            FailureKind.MS,
+            names.get(item.group_id, f"{item.group_id}.ms"),
+            item.reason,
+            again,
+            item.group_id,
+        )
+        for item in record.ms_failures
+    ]
+    failures += [
+        _failure(FailureKind.MS, names[ms.group_id], ms.problem, anew, ms.group_id)
+        for ms in sets
+        if ms.condition is MsCondition.INCOMPLETE
+    ]
+    return failures
+
+
+def _source_failures(record: NightRecord) -> list[Failure]:
+    """List the sources that failed, or whose task left no outcome."""
+    reasons = {
+        (group_id, result.name): _source_reason(result)
+        for group_id, results in sorted(record.sources.items())
+        for result in results
+        if not result.success
+    }
+    unimaged = {failure.group_id for failure in record.ms_failures}
+    for plan in record.plans:
+        done = {result.name for result in record.sources.get(plan.group_id, [])}
+        because = "its MS could not be imaged" if plan.group_id in unimaged else _LOST_TASK
+        reasons |= {
+            (plan.group_id, name): because for name in plan.source_names if name not in done
+        }
+    remedy = "Clear its task in the MS's run of image_ms in Airflow, or trigger a new run for it."
+    return [
+        _failure(FailureKind.SOURCE, name, reason, remedy, group_id)
+        for (group_id, name), reason in reasons.items()
+    ]
+
+
+def _source_reason(result: SourceResult) -> str:
+    """Say why a source failed, from its error or from its windows."""
+    if result.error:
+        return result.error
+    windows = [f"SPW {failure.spw_id}: {failure.reason}" for failure in result.failed_spws]
+    return "; ".join(windows) or _NO_REASON
+
+
+def find_losses(
+    record: NightRecord,
+    groups: Sequence[GroupReport],
+    sets: Sequence[MsReport],
+    sources: Sequence[SourceReport],
+) -> list[str]:
+    """List what was lost without a failure.
+
+    Parameters
+    ----------
+    record : NightRecord
+        All that is on record.
+    groups : sequence of GroupReport
+        The night's groups.
+    sets : sequence of MsReport
+        The night's MSs.
+    sources : sequence of SourceReport
+        The night's sources.
+
+    Returns
+    -------
+    list of str
+        A sentence each.
+    """
+    rejected = sum(group.outcome is GroupOutcome.REJECTED for group in groups)
+    partial = sum(group.completeness is GroupState.SEMI_COMPLETE for group in groups)
+    rejects = record.listing.rejects if record.listing else []
+    # Other files that lie about, such as a catalogue, are listed but are no loss.
+    files = sum(Path(reject.file).suffix == ".hdf5" for reject in rejects)
+    nonfinite = sum(ms.nonfinite or 0 for ms in sets)
+    gone = sum(ms.condition is MsCondition.GONE for ms in sets)
+    windows = sum(len(source.failed_spws) for source in sources if source.success)
+    warnings = sum(len(group.warnings) for group in groups)
+    sentences = [
+        (rejected, f"{plural(rejected, 'group')} rejected for want of subbands"),
+        (partial, f"{plural(partial, 'group')} with subbands missing"),
+        (files, f"{plural(files, 'subband file')} in no group"),
+        (nonfinite, f"{plural(nonfinite, *_NONFINITE)} flagged"),
+        (gone, f"{plural(gone, 'Measurement Set')} removed since"),
+        (windows, f"{plural(windows, 'spectral window')} of sources without a measurement"),
+        (warnings, f"{plural(warnings, 'warning')} from conversions"),
+    ]
+    return [sentence for count, sentence in sentences if count]
+
+
+def judge(
+    totals: Totals, failures: Sequence[Failure], losses: Sequence[str]
+) -> tuple[Verdict, str]:
+    """Say what the night came to.
+
+    Parameters
+    ----------
+    totals : Totals
+        The night in numbers.
+    failures : sequence of Failure
+        Everything that failed.
+    losses : sequence of str
+        What was lost without a failure.
+
+    Returns
+    -------
+    verdict : Verdict
+        In a word.
+    headline : str
+        In a sentence.
+    """
+    outcomes = totals.groups_by_outcome
+    usable = outcomes[GroupOutcome.CONVERTED] + outcomes[GroupOutcome.SKIPPED]
+    if failures:
+        verdict = Verdict.PARTIAL if usable or totals.source_measurements else Verdict.FAILED
+        return verdict, _failure_headline(totals, failures)
+    if not usable and not totals.source_measurements:
+        if not totals.groups and not totals.rejected_files:
+            return Verdict.EMPTY, "No subband file was found for this night."
+        if not totals.groups:
+            return Verdict.FAILED, "No group was found, only files that had to be rejected."
+        return Verdict.FAILED, "No group was complete enough to convert."
+    done = f"{plural(usable, 'group')} converted, {_all_measured(totals)}"
+    if losses:
+        return Verdict.LOSSES, f"Nothing failed: {done}."
+    return Verdict.COMPLETE, f"Everything was done: {done}."
+
+
+def _all_measured(totals: Totals) -> str:
+    """Say what was imaged, in a night without failures."""
+    if not totals.source_measurements:
+        return "no source to image"
+    return f"{plural(totals.source_measurements, 'source measurement')} made"
+
+
+def _failure_headline(totals: Totals, failures: Sequence[Failure]) -> str:
+    """Say in a sentence what failed, with its share of the whole."""
+    kinds = Counter(item.kind for item in failures)
+    lost = totals.groups_by_outcome[GroupOutcome.UNFINISHED]
+    groups = totals.groups_by_outcome[GroupOutcome.FAILED] + lost
+    subjects = [item.subject for item in failures if item.kind is FailureKind.NIGHT]
+    if groups:
+        subjects.append(f"{groups} of {plural(totals.groups, 'group')}")
+    if kinds[FailureKind.MS]:
+        subjects.append(plural(kinds[FailureKind.MS], "Measurement Set"))
+    if totals.sources_failed:
+        whole = plural(totals.source_measurements, "source measurement")
+        subjects.append(f"{totals.sources_failed} of {whole}")
+    if kinds[FailureKind.RECORD]:
+        subjects.append(plural(kinds[FailureKind.RECORD], "record"))
+    listed = " and ".join([", ".join(subjects[:-1]), subjects[-1]] if subjects[1:] else subjects)
+    return _as_sentence(f"{listed} {'failed or left no outcome' if lost else 'failed'}")
+
+
+def _as_sentence(text: str) -> str:
+    """Begin with a capital and end with a full stop."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
