@@ -46,6 +46,27 @@ class Source(Model):
         return np.asarray((self.flux_jy or 0.0) * ratio**self.spectral_index)
 
 
+def position_name(ra_deg: float, dec_deg: float) -> str:
+    """Name a source by its position, as the IAU recommends: truncated, not rounded.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg : float
+        Position (ICRS) in degrees.
+
+    Returns
+    -------
+    str
+        ``JHHMMSS.ss+DDMMSS.s``.
+    """
+    # The guard keeps a value that was written with few digits from losing its last one.
+    ra_cs = int(ra_deg / 15.0 * 360000.0 + 1e-6)
+    dec_ds = int(abs(dec_deg) * 36000.0 + 1e-6)
+    ra = f"{ra_cs // 360000:02d}{ra_cs // 6000 % 60:02d}{ra_cs // 100 % 60:02d}.{ra_cs % 100:02d}"
+    dec = f"{dec_ds // 36000:02d}{dec_ds // 600 % 60:02d}{dec_ds // 10 % 60:02d}.{dec_ds % 10}"
+    return f"J{ra}{'-' if dec_deg < 0 else '+'}{dec}"
+
+
 def read_sources(path: Path) -> list[Source]:
     """Read a catalogue in a format that astropy recognizes (ECSV, CSV, VOTable, FITS).
 

@@ -1,6 +1,205 @@
 """The command ``adaptive``."""
 
+from __future__ import annotations
 
-def adaptive() -> None:
-    """Say that this command is being built."""
-    raise NotImplementedError
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+if TYPE_CHECKING:
+    from dsa110_contimg.catalog.sources import Source
+    from dsa110_contimg.imaging.models import ImageSourcesOptions
+    from dsa110_contimg.photometry.models import SourceResult
+
+
+def adaptive(
+    ms: Annotated[Path, typer.Argument(help="The Measurement Set; only read.", show_default=False)],
+    output_dir: Annotated[
+        Path,
+        typer.Option(help="Gets one directory of products per source.", show_default=False),
+    ],
+    ra: Annotated[
+        float | None,
+        typer.Option(help="Right ascension of one source (ICRS) in degrees.", show_default=False),
+    ] = None,
+    dec: Annotated[
+        float | None,
+        typer.Option(help="Its declination in degrees.", show_default=False),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Its name.  [default: made from the position]")
+    ] = None,
+    sources: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead of one position: a table (ECSV, CSV, VOTable, FITS) with the columns "
+            "name, ra_deg, dec_deg.",
+            show_default=False,
+        ),
+    ] = None,
+    target_snr: Annotated[
+        float, typer.Option(help="A bin is a detection from this signal-to-noise ratio on.")
+    ] = 5.0,
+    min_width: Annotated[int, typer.Option(help="Smallest number of windows in a bin.")] = 1,
+    max_width: Annotated[int, typer.Option(help="Largest number of windows in a bin.")] = 16,
+    bridge_gaps: Annotated[
+        bool,
+        typer.Option(
+            "--bridge-gaps", help="Let bins reach across windows that are missing or failed."
+        ),
+    ] = False,
+    spws: Annotated[
+        str | None,
+        typer.Option(help="Windows to image, e.g. 0-7,12.  [default: all]", show_default=False),
+    ] = None,
+    max_spws: Annotated[
+        int | None,
+        typer.Option(help="Image only the first so many of them.", show_default=False),
+    ] = None,
+    max_workers: Annotated[int, typer.Option(help="Sources worked on at once.")] = 1,
+    backend: Annotated[str, typer.Option(help="Program that makes the images: tclean.")] = "tclean",
+    private_copy: Annotated[
+        bool,
+        typer.Option(
+            help="Image a copy that is rotated to the source and averaged; without it the MS "
+            "itself, at about five times the cost."
+        ),
+    ] = True,
+    serialize_ms_access: Annotated[
+        bool, typer.Option(help="Hold the lock of the MS while it is open.")
+    ] = True,
+    again: Annotated[bool, typer.Option("--again", help="Do also what is there already.")] = False,
+    json_output: Annotated[
+        bool, typer.Option("--json", help="Print the results as JSON on standard output.")
+    ] = False,
+) -> None:
+    """Image sources in a Measurement Set and search their spectra with adaptive bins.
+
+    Each spectral window is imaged around the source and its flux density is measured at the
+    position. Runs of adjacent windows are then averaged, the narrowest first, until they reach
+    the target signal-to-noise ratio. Products per source: FITS images, a postage stamp, a plot
+    of flux density against frequency, detections.ecsv and result.json.
+
+    Exit status 0: every source was measured; 1: one was not, or not in every window; 2: wrong
+    usage.
+
+    Example: dsa110-contimg adaptive 2026-01-25T22:26:05.ms --ra 124.5268 --dec 54.6207
+    --output-dir products --target-snr 5
+    """
+    from dsa110_contimg.cli.output import console, print_json
+    from dsa110_contimg.imaging.image_source import image_sources
+
+    options = _make_options(
+        ms_path=ms,
+        products_dir=output_dir,
+        sources=_choose_sources(ra, dec, name, sources),
+        backend=backend,
+        binning={
+            "target_snr": target_snr,
+            "min_width": min_width,
+            "max_width": max_width,
+            "bridge_gaps": bridge_gaps,
+        },
+        spws=_parse_spws(spws),
+        max_spws=max_spws,
+        max_workers=max_workers,
+        serialize_ms_access=serialize_ms_access,
+        reprocess=again,
+        **({} if private_copy else {"private_copy": None}),
+    )
+    with console.status(f"imaging {len(options.sources)} source(s) in {ms.name}"):
+        results = image_sources(options, on_done=_show)
+    if json_output:
+        print_json([result.model_dump(mode="json", exclude={"provenance"}) for result in results])
+    if not all(result.success for result in results):
+        raise typer.Exit(1)
+
+
+def _choose_sources(
+    ra: float | None, dec: float | None, name: str | None, sources: Path | None
+) -> list[Source]:
+    """Take the sources from the position or from the file, whichever was given."""
+    from dsa110_contimg.catalog.sources import Source, position_name, read_sources
+
+    if (ra is None) != (dec is None) or (ra is None) == (sources is None):
+        raise typer.BadParameter("give either --ra and --dec, or --sources")
+    if sources is not None:
+        if name is not None:
+            raise typer.BadParameter("--name goes with --ra and --dec")
+        return read_sources(sources)
+    try:
+        position = Source.model_validate({"name": name or "unnamed", "ra_deg": ra, "dec_deg": dec})
+    except ValidationError as error:
+        raise typer.BadParameter(_explain(error)) from error
+    if name is not None:
+        return [position]
+    named = position_name(position.ra_deg, position.dec_deg)
+    return [position.model_copy(update={"name": named})]
+
+
+def _parse_spws(text: str | None) -> tuple[int, ...] | None:
+    """Read a selection such as ``0-7,12``."""
+    if text is None:
+        return None
+    spws: list[int] = []
+    try:
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            spws += range(int(first), int(last or first) + 1)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a selection such as 0-7,12") from None
+    return tuple(spws)
+
+
+def _make_options(**values: Any) -> ImageSourcesOptions:
+    """Check the options; a bad value is wrong usage."""
+    from dsa110_contimg.imaging.models import ImageSourcesOptions
+
+    try:
+        return ImageSourcesOptions.model_validate(values)
+    except ValidationError as error:
+        raise typer.BadParameter(_explain(error)) from error
+
+
+def _explain(error: ValidationError) -> str:
+    """Put what a model objects to into words."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message
+
+
+def _show(result: SourceResult) -> None:
+    """Print what was found for one source, as a table on standard error."""
+    from rich.table import Table
+
+    from dsa110_contimg.cli.output import console
+
+    measured = f"in {len(result.spws)} of {result.n_spws} windows"
+    if result.success:
+        state = f"[green]measured[/] {measured}"
+    else:
+        state = f"[yellow]measured in part[/], {measured}" if result.spws else "[bold red]failed[/]"
+    before = ", done before" if result.skipped else ""
+    console.print(
+        f"{result.name}: {state}{before} ({result.seconds:.1f} s)", soft_wrap=True, highlight=False
+    )
+    if result.error:
+        console.print(f"    {result.error}", soft_wrap=True, highlight=False, markup=False)
+    if result.products_dir:
+        console.print(f"    {result.products_dir}", soft_wrap=True, highlight=False, markup=False)
+    if result.detections:
+        table = Table("windows", "MHz", "mJy", "error", "SNR", "false alarm", box=None)
+        for found in result.detections:
+            first, last = found.spw_ids[0], found.spw_ids[-1]
+            table.add_row(
+                f"{first}-{last}" if last > first else f"{first}",
+                f"{found.center_freq_hz / 1e6:.1f}",
+                f"{1e3 * found.flux_jy:.2f}",
+                f"{1e3 * found.rms_jy:.2f}",
+                f"{found.snr:.1f}",
+                f"{found.false_alarm_probability:.1e}",
+            )
+        console.print(table)

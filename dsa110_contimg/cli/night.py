@@ -1,6 +1,254 @@
 """The command ``night``."""
 
+from __future__ import annotations
 
-def night() -> None:
-    """Say that this command is being built."""
-    raise NotImplementedError
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from dsa110_contimg.cli.options import parse_utc
+from dsa110_contimg.cli.output import console, print_json
+
+if TYPE_CHECKING:
+    from dsa110_contimg.orchestration.night import NightProgress, NightResult
+    from dsa110_contimg.settings import Settings
+
+_MAX_REASONS = 10
+
+
+def night(
+    work_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Root of everything that is written. Default: work"),
+    ] = None,
+    date_: Annotated[
+        str | None,
+        typer.Option(
+            "--date",
+            metavar="YYYY-MM-DD",
+            help="Night to process (UTC). Default: that of --start.",
+        ),
+    ] = None,
+    start: Annotated[
+        datetime | None,
+        typer.Option(
+            parser=parse_utc,
+            metavar="ISO",
+            help="Start of the first simulated group. Default: 08:04:54 UTC of --date, or of"
+            " 2026-01-25.",
+        ),
+    ] = None,
+    groups: Annotated[int, typer.Option(min=1, help="Groups to simulate, 309 s each.")] = 2,
+    antennas: Annotated[
+        int, typer.Option(min=2, max=96, help="Antennas to simulate; fewer are faster.")
+    ] = 96,
+    simulate: Annotated[
+        bool,
+        typer.Option(
+            "--simulate/--no-simulate",
+            help="Simulate the night into the input directory if it is not there yet, or"
+            " process what is there.",
+        ),
+    ] = True,
+    input_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Raw subband files. Default: WORK_DIR/incoming"),
+    ] = None,
+    sources: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Catalogue of the sources to image (name, ra_deg, dec_deg). Default: those that"
+            " were simulated, or WORK_DIR/sources.ecsv.",
+        ),
+    ] = None,
+    json_output: Annotated[
+        bool, typer.Option("--json", help="Print the result as JSON on standard output.")
+    ] = False,
+) -> None:
+    """Process one night from end to end, through a real Airflow that runs only for it.
+
+    Simulates a short night (unless it is there), starts Airflow on SQLite, runs the DAG
+    nightly_transit for the date, shows how far it is, and ends with a summary, the paths of
+    the products and of the night report. What is done already is not done again. Everything
+    is written below the work directory.
+
+    This embedded Airflow is for one user: it listens on the loopback interface only, and
+    whoever can reach it there may do anything.
+
+    Example: dsa110-contimg night --work-dir work --groups 2 --antennas 24
+    """
+    from dsa110_contimg.orchestration.night import NightOptions, run_night
+
+    settings = _make_settings(work_dir, input_dir)
+    if simulate:
+        first = _first_start(date_, start)
+        simulated = _simulate(settings.raw_dir, first, groups, antennas)
+        options = NightOptions(date=f"{first:%Y-%m-%d}", sources_file=sources or simulated)
+    elif date_ is None:
+        raise typer.BadParameter("is needed with --no-simulate", param_hint="--date")
+    else:
+        options = NightOptions(date=_check_date(date_).isoformat(), sources_file=sources)
+    with _progress_shown() as (on_stage, on_progress):
+        result = run_night(options, settings, on_progress, on_stage)
+    if json_output:
+        print_json(result.model_dump(mode="json"))
+    _print_summary(result)
+    if result.state != "success":
+        raise typer.Exit(1)
+
+
+def _make_settings(work_dir: Path | None, input_dir: Path | None) -> Settings:
+    """Put the options over the settings."""
+    from dsa110_contimg.settings import Settings
+
+    given: dict[str, Any] = {"work_dir": work_dir, "input_dir": input_dir}
+    return Settings(**{name: path for name, path in given.items() if path is not None})
+
+
+def _check_date(text: str) -> date:
+    """Read a date."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is not a date such as 2026-01-25", param_hint="--date"
+        ) from None
+
+
+def _first_start(date_: str | None, start: datetime | None) -> datetime:
+    """Find the start of the simulated night from --date and --start."""
+    from dsa110_contimg.simulation.night import DEFAULT_START
+
+    if date_ is None:
+        return start or DEFAULT_START
+    day = _check_date(date_)
+    if start is None:
+        return datetime.combine(day, time(8, 4, 54), UTC)
+    if start.date() != day:
+        raise typer.BadParameter(f"{start:%Y-%m-%dT%H:%M:%S} is not on {day}", param_hint="--start")
+    return start
+
+
+def _simulate(out: Path, start: datetime, groups: int, antennas: int) -> Path:
+    """Simulate the night, or find it there; return its catalogue."""
+    from dsa110_contimg.simulation.night import SimulationOptions, simulate
+
+    options = SimulationOptions(output_dir=out, start=start, n_groups=groups, n_antennas=antennas)
+    with _bars() as bars:
+        bar = bars.add_task("simulating subband files", total=None, visible=console.is_terminal)
+        result = simulate(
+            options, lambda done, total: bars.update(bar, completed=done, total=total)
+        )
+    console.print(
+        f"simulated {result.written} subband files in {out}"
+        if result.written
+        else f"the simulated night is in {out} already: {len(result.files)} subband files",
+        soft_wrap=True,
+    )
+    return Path(result.sources_path)
+
+
+def _bars() -> Progress:
+    """Make the bars that all steps share."""
+    return Progress(
+        TextColumn("{task.description:<26}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    )
+
+
+@contextmanager
+def _progress_shown() -> Iterator[tuple[Callable[[str], None], Callable[[NightProgress], None]]]:
+    """Show how far the night is: bars on a terminal, else a line whenever it changes."""
+    if not console.is_terminal:
+        yield partial(console.print, soft_wrap=True), _print_progress
+        return
+    with _bars() as bars:
+        converted = bars.add_task("groups converted", total=None)
+        imaged = bars.add_task("sources imaged", total=None)
+
+        def on_progress(progress: NightProgress) -> None:
+            """Move the bars."""
+            failed = f" [red]({progress.failed} failed)[/]" if progress.failed else ""
+            bars.update(converted, completed=progress.groups_done, total=progress.groups or None)
+            bars.update(
+                imaged,
+                completed=progress.sources_done,
+                total=progress.sources or None,
+                description=f"sources imaged{failed}",
+            )
+
+        yield partial(console.print, soft_wrap=True), on_progress
+
+
+def _print_progress(progress: NightProgress) -> None:
+    """Say in one line how far the night is."""
+    console.print(
+        f"{datetime.now(UTC):%H:%M:%S}  groups {progress.groups_done}/{progress.groups}"
+        f"  sources {progress.sources_done}/{progress.sources}  failed {progress.failed}"
+    )
+
+
+def _print_summary(result: NightResult) -> None:
+    """Print what became of the night, and where it is."""
+    table = Table(title=f"Night of {result.date}", show_header=False, min_width=50)
+    if result.report is not None:
+        totals = result.report.totals
+        outcomes = [f"{n} {outcome}" for outcome, n in totals.groups_by_outcome.items() if n]
+        skipped = sum(source.skipped for source in result.report.sources)
+        rows = {
+            "groups": f"{totals.groups} ({', '.join(outcomes) or 'none'})",
+            "Measurement Sets": str(totals.measurement_sets),
+            "sources imaged": f"{totals.source_measurements} ({totals.sources_failed} failed, "
+            f"{skipped} were there)",
+            "detections": f"{totals.detections} of {totals.sources_detected} sources",
+            "failures": str(totals.failures),
+        }
+        for name, value in rows.items():
+            table.add_row(name, value)
+        table.add_section()
+        for stage in result.report.stage_times:
+            if stage.part_of is None:
+                table.add_row(f"time: {stage.stage}", f"{stage.total_s:.1f} s in {stage.count}")
+    for name, seconds in result.seconds.items():
+        table.add_row(f"time: Airflow, {name}", f"{seconds:.1f} s")
+    console.print(table)
+    for name, path in {
+        "Measurement Sets": result.ms_dir,
+        "products": result.products_dir,
+        "logs": result.logs_dir,
+        "night report": result.report_html,
+    }.items():
+        console.print(f"{name + ':':<18}{path}", soft_wrap=True, highlight=False)
+    _print_verdict(result)
+
+
+def _print_verdict(result: NightResult) -> None:
+    """Print the reasons of a failure, or that there is none."""
+    if result.report is None:
+        console.print(
+            f"[bold red]failed:[/] the run {result.run_id} ended without a report; the logs of "
+            f"its tasks are in {result.logs_dir}/airflow/tasks",
+            soft_wrap=True,
+        )
+        return
+    style = "bold green" if result.state == "success" else "bold red"
+    console.print(f"[{style}]{result.report.verdict}:[/] {result.report.headline}", soft_wrap=True)
+    for failure in result.report.failures[:_MAX_REASONS]:
+        console.print(
+            f"  {failure.kind} {failure.subject}: {failure.reason.splitlines()[0]}",
+            soft_wrap=True,
+            markup=False,
+        )
+    if (more := len(result.report.failures) - _MAX_REASONS) > 0:
+        console.print(f"  and {more} more in the report")

@@ -1,11 +1,31 @@
-"""What imaging and photometry return for one source in one MS."""
+"""What photometry takes, and what it and imaging return for one source in one MS."""
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dsa110_contimg.models import Model
 from dsa110_contimg.provenance import Provenance
+
+
+class BinningOptions(Model):
+    """How spectral windows are binned to find a source."""
+
+    target_snr: float = Field(5.0, gt=0.0)
+    """A bin at or above this ratio of flux density to error is a detection."""
+    min_width: int = Field(1, ge=1)
+    """Smallest number of windows in a bin."""
+    max_width: int = Field(16, ge=1)
+    """Largest number of windows in a bin."""
+    bridge_gaps: bool = False
+    """Let a bin reach across windows that are missing or were not measured."""
+
+    @model_validator(mode="after")
+    def _widths_are_ordered(self) -> BinningOptions:
+        """Refuse a range of widths that is empty."""
+        if self.min_width > self.max_width:
+            raise ValueError(f"min_width {self.min_width} exceeds max_width {self.max_width}")
+        return self
 
 
 class SpwMeasurement(Model):
@@ -15,6 +35,8 @@ class SpwMeasurement(Model):
     """Spectral window of the MS."""
     freq_hz: float
     """Centre frequency in Hz."""
+    bandwidth_hz: float
+    """Width in Hz."""
     flux_jy: float
     """Flux density in Jy, corrected for the primary beam."""
     rms_jy: float
@@ -22,7 +44,7 @@ class SpwMeasurement(Model):
     snr: float
     """Ratio of the two."""
     flagged_fraction: float
-    """Fraction of the window's visibilities that are flagged."""
+    """Fraction of the window's cross-correlations that are flagged or not finite."""
 
 
 class SpwFailure(Model):
@@ -32,6 +54,8 @@ class SpwFailure(Model):
     """Spectral window of the MS."""
     reason: str
     """Why, in a sentence."""
+    retryable: bool = False
+    """True if it may succeed when it is run again; False if the data are to blame."""
 
 
 class Detection(Model):
@@ -49,6 +73,8 @@ class Detection(Model):
     """Error of that mean in Jy."""
     snr: float
     """Ratio of the two."""
+    false_alarm_probability: float
+    """Probability that noise alone reaches this SNR anywhere in the search of this source."""
 
 
 class SourceResult(Model):
@@ -80,7 +106,11 @@ class SourceResult(Model):
     """Absolute path of the MS."""
     products_dir: str | None = None
     """Directory of this source's images, plots and tables."""
+    products: list[str] = Field(default_factory=list)
+    """Names of the files in it, but for ``result.json``, which holds this record."""
     seconds: float = 0.0
     """Wall time."""
+    stage_seconds: dict[str, float] = Field(default_factory=dict)
+    """Step to its wall time."""
     provenance: Provenance
     """Versions, options and inputs."""

@@ -60,7 +60,7 @@ def make_bad_night(root: Path) -> dict[str, str]:
     shutil.copy(duplicated, root / f"{stamp:%Y-%m-%dT%H:%M:%S}_sb06.hdf5")
     subband(add("not-hdf5"), 7).write_text("502 Bad Gateway\n" * 100)
     _write_nans(subband(add("not-finite"), 8))
-    add("blocked")
+    _lose_flags(subband(add("no-flags"), 9))
     add("incomplete", missing=tuple(f"sb{k:02d}" for k in range(6)))
     _interleave_names(add("interleaved", n_groups=2, jitter=False))
     return ids
@@ -70,6 +70,12 @@ def _write_nans(path: Path) -> None:
     """Put values that are not finite where there should be data."""
     with h5py.File(path, "a") as file:
         file["Data/visdata"][:8, :, :4] = np.nan
+
+
+def _lose_flags(path: Path) -> None:
+    """Delete a dataset that discovery does not look at."""
+    with h5py.File(path, "a") as file:
+        del file["Data/flags"]
 
 
 def _interleave_names(files: list[Path]) -> None:

@@ -71,7 +71,7 @@ def abort_in_casa(question: Question) -> Place:
 
 
 def hang_in_casa(question: Question) -> Place:
-    open_casatasks()
     Path(question.text).write_text(str(os.getpid()))
+    open_casatasks()
     time.sleep(600)
     raise AssertionError

@@ -1,0 +1,253 @@
+"""Image sources in a Measurement Set: the stage that Python, the CLI and the DAG call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from dsa110_contimg.casa.door import run_in_casa
+from dsa110_contimg.catalog.sources import Source
+from dsa110_contimg.errors import ContimgError
+from dsa110_contimg.imaging.in_casa import CasaWork, image_in_casa
+from dsa110_contimg.imaging.models import (
+    ImageSourceOptions,
+    ImageSourcesOptions,
+    MsInfo,
+    SpwInfo,
+)
+from dsa110_contimg.imaging.ms_info import describe_ms, read_ms_info, select_spws
+from dsa110_contimg.imaging.primary_beam import check_in_field
+from dsa110_contimg.imaging.products import RESULT_FILE
+from dsa110_contimg.photometry.models import SourceResult
+from dsa110_contimg.provenance import Provenance, make_provenance
+from dsa110_contimg.settings import get_settings
+from dsa110_contimg.stages import StageClock
+from dsa110_contimg.storage.ms_access import exclusive_ms
+from dsa110_contimg.storage.publish import check_target, publish_tree
+from dsa110_contimg.storage.sandbox import open_sandbox
+
+_WITHOUT_EFFECT = {
+    "access_log",
+    "lock_timeout_s",
+    "log_dir",
+    "max_workers",
+    "products_dir",
+    "purpose",
+    "reprocess",
+    "sandbox_roots",
+    "serialize_ms_access",
+    "sources",
+    "timeout_s",
+}
+"""Options that do not change what the products hold."""
+
+_BYTES_PER_PIXEL = 4 * 12
+"""tclean keeps about ten float images of a window, and a FITS file stays."""
+_OVERHEAD_BYTES = 64 << 20
+"""The private copy (50 MB for a full-size MS), plots, logs and CASA's own files."""
+
+
+def image_source(options: ImageSourceOptions) -> SourceResult:
+    """Image one source in one MS, measure it in every window and search for detections.
+
+    The work is done in a CASA child and a sandbox; the products appear under
+    ``products_dir/<name>`` all at once, ``result.json`` among them. If they are there
+    already, made from the same MS with the same options, nothing is done.
+
+    Parameters
+    ----------
+    options : ImageSourceOptions
+        The MS, the source, where to write and how to image.
+
+    Returns
+    -------
+    SourceResult
+        What was measured, found and failed.
+
+    Raises
+    ------
+    InputError
+        If the MS cannot be read, lacks a window that was asked for, or does not reach the
+        source.
+    TransientError
+        If time, space or the child ran out, or the MS or the products are held by somebody
+        else for too long; nothing is left under the good name.
+    """
+    start = time.perf_counter()
+    info = read_ms_info(options.ms_path)
+    spws = select_spws(info, options.spws, options.max_spws)
+    check_in_field(options.source, info)
+    provenance = _provenance(options)
+    target = options.products_dir / options.source.name
+    result = _earlier_result(target, options, provenance)
+    if result is None:
+        need_bytes = _bytes_needed(options, len(spws))
+        check_target(target, need_bytes)
+        purpose = options.purpose or f"imaging {options.source.name}"
+        with exclusive_ms(target, purpose, timeout_s=options.lock_timeout_s):
+            # Whoever held the lock before may have done the work.
+            result = _earlier_result(target, options, provenance)
+            if result is None:
+                result = _image(options, info, spws, provenance, target, need_bytes, start)
+    return result.model_copy(update={"seconds": time.perf_counter() - start})
+
+
+def image_sources(
+    options: ImageSourcesOptions, on_done: Callable[[SourceResult], None] | None = None
+) -> list[SourceResult]:
+    """Image several sources in one MS; one that fails does not hold up the others.
+
+    Parameters
+    ----------
+    options : ImageSourcesOptions
+        The MS, the sources, where to write and how to image.
+    on_done : callable, optional
+        Called with each result as it is there, in the order of the sources.
+
+    Returns
+    -------
+    list of SourceResult
+        In the order of the sources; one that could not be imaged has ``success`` False.
+
+    Raises
+    ------
+    InputError
+        If the MS cannot be read or lacks a window that was asked for: no source can be imaged.
+    """
+    n_spws = len(select_spws(read_ms_info(options.ms_path), options.spws, options.max_spws))
+    shared = options.model_dump(exclude={"sources", "max_workers"})
+
+    def image_one(source: Source) -> SourceResult:
+        """Image one source, and turn its named error into a result."""
+        one = ImageSourceOptions.model_validate({**shared, "source": source})
+        start = time.perf_counter()
+        try:
+            return image_source(one)
+        except ContimgError as error:
+            return failed_result(one, str(error), n_spws, time.perf_counter() - start)
+
+    results = []
+    with ThreadPoolExecutor(options.max_workers) as pool:
+        for result in pool.map(image_one, options.sources):
+            results.append(result)
+            if on_done is not None:
+                on_done(result)
+    return results
+
+
+def failed_result(
+    options: ImageSourceOptions, error: str, n_spws: int = 0, seconds: float = 0.0
+) -> SourceResult:
+    """Make the result of a source that could not be imaged.
+
+    Parameters
+    ----------
+    options : ImageSourceOptions
+        What was asked for.
+    error : str
+        Why it failed, in a sentence.
+    n_spws : int, optional
+        Windows asked for, where known.
+    seconds : float, optional
+        Wall time.
+
+    Returns
+    -------
+    SourceResult
+        Without measurements and products.
+    """
+    return SourceResult(
+        name=options.source.name,
+        ra_deg=options.source.ra_deg,
+        dec_deg=options.source.dec_deg,
+        success=False,
+        error=error,
+        n_spws=n_spws,
+        spws=[],
+        detections=[],
+        ms_path=str(options.ms_path),
+        seconds=seconds,
+        provenance=_provenance(options),
+    )
+
+
+def _provenance(options: ImageSourceOptions) -> Provenance:
+    """Record the options and the MS as it is."""
+    inputs = [describe_ms(options.ms_path)] if options.ms_path.exists() else []
+    return make_provenance(options, []).model_copy(update={"inputs": inputs})
+
+
+def _earlier_result(
+    target: Path, options: ImageSourceOptions, provenance: Provenance
+) -> SourceResult | None:
+    """Return the result of an earlier run if it still holds and is not to be done again."""
+    if options.reprocess:
+        return None
+    try:
+        earlier = SourceResult.model_validate_json((target / RESULT_FILE).read_bytes())
+    except (OSError, ValidationError):
+        return None
+    same = (
+        earlier.provenance.inputs == provenance.inputs
+        and _that_matter(earlier.provenance.options) == _that_matter(provenance.options)
+        and all((target / name).is_file() for name in earlier.products)
+        and not any(failure.retryable for failure in earlier.failed_spws)
+    )
+    if not same:
+        return None
+    return earlier.model_copy(update={"skipped": True, "products_dir": str(target)})
+
+
+def _that_matter(options: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the options that do not change what the products hold."""
+    return {name: value for name, value in options.items() if name not in _WITHOUT_EFFECT}
+
+
+def _bytes_needed(options: ImageSourceOptions, n_spws: int) -> int:
+    """Estimate the space that the work takes."""
+    return _OVERHEAD_BYTES + n_spws * _BYTES_PER_PIXEL * options.clean.image_size_px**2
+
+
+def _image(
+    options: ImageSourceOptions,
+    info: MsInfo,
+    spws: list[SpwInfo],
+    provenance: Provenance,
+    target: Path,
+    need_bytes: int,
+    start: float,
+) -> SourceResult:
+    """Do the work in a sandbox and a child, and publish the products."""
+    roots = options.sandbox_roots or [
+        get_settings().sandbox_root,
+        options.products_dir / ".sandboxes",
+    ]
+    log_dir = options.log_dir or options.products_dir / ".logs"
+    with open_sandbox(f"imaging_{options.source.name}", roots, need_bytes) as sandbox:
+        tree, scratch = sandbox.path / "products", sandbox.path / "scratch"
+        tree.mkdir()
+        scratch.mkdir()
+        result = run_in_casa(
+            image_in_casa,
+            CasaWork(
+                options=options,
+                info=info,
+                spws=spws,
+                provenance=provenance,
+                scratch_dir=scratch,
+                tree_dir=tree,
+            ),
+            timeout_s=options.timeout_s
+            + (options.lock_timeout_s if options.serialize_ms_access else 0.0),
+            log_path=log_dir / f"{options.source.name}.log",
+            scratch_dir=scratch,
+        )
+        result = result.model_copy(update={"seconds": time.perf_counter() - start})
+        (tree / RESULT_FILE).write_text(result.model_dump_json(indent=1), encoding="utf-8")
+        publish_tree(tree, target, StageClock(options.source.name))
+    return result.model_copy(update={"notes": result.notes + sandbox.warnings})

@@ -1,0 +1,228 @@
+"""Read what a Measurement Set says of itself, without its bulk data and without CASA."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dsa110_contimg.errors import InputError
+from dsa110_contimg.imaging.models import MsInfo, SpwInfo
+from dsa110_contimg.provenance import InputFile
+
+_SECONDS_PER_DAY = 86400.0
+_READABLE_FRAMES = ("J2000", "ICRS")
+_VOLATILE_FILE = "table.lock"
+"""casacore rewrites it on every open."""
+
+
+@contextmanager
+def open_table(path: Path, subtable: str = "") -> Iterator[Any]:
+    """Open an MS or one of its subtables for reading, without taking casacore's locks.
+
+    Parameters
+    ----------
+    path : Path
+        The MS.
+    subtable : str, optional
+        Name of a subtable, e.g. ``"FIELD"``.
+
+    Yields
+    ------
+    casacore.tables.table
+        Closed again at the end.
+    """
+    from casacore.tables import table
+
+    name = str(path / subtable) if subtable else str(path)
+    # Whoever needs to keep writers out holds storage.ms_access.exclusive_ms around this.
+    with table(name, readonly=True, lockoptions="usernoread", ack=False) as opened:
+        yield opened
+
+
+def read_ms_info(ms_path: Path) -> MsInfo:
+    """Read windows, phase centre and times of an MS.
+
+    Parameters
+    ----------
+    ms_path : Path
+        An MS with one field and one polarization setup.
+
+    Returns
+    -------
+    MsInfo
+        What it says of itself.
+
+    Raises
+    ------
+    InputError
+        If it is absent, damaged, empty or has more than one field.
+    """
+    path = ms_path.absolute()
+    if not (path / "table.dat").is_file():
+        what = "is not a Measurement Set" if path.exists() else "does not exist"
+        raise InputError(f"{path} {what}", reason="missing_ms", remedy="check the path")
+    try:
+        return _read(path)
+    except RuntimeError as error:  # casacore's only exception
+        raise InputError(
+            f"{path} is damaged: {error}", reason="damaged_ms", remedy="convert its group again"
+        ) from error
+
+
+def list_spws(ms_path: Path) -> list[SpwInfo]:
+    """List the spectral windows of an MS.
+
+    Parameters
+    ----------
+    ms_path : Path
+        The MS.
+
+    Returns
+    -------
+    list of SpwInfo
+        In order of id.
+
+    Raises
+    ------
+    InputError
+        As `read_ms_info` raises it.
+    """
+    return read_ms_info(ms_path).spws
+
+
+def select_spws(info: MsInfo, spws: tuple[int, ...] | None, max_spws: int | None) -> list[SpwInfo]:
+    """Apply a selection of windows.
+
+    Parameters
+    ----------
+    info : MsInfo
+        The MS.
+    spws : tuple of int or None
+        Ids; None selects all.
+    max_spws : int or None
+        Keep the first so many; None keeps all.
+
+    Returns
+    -------
+    list of SpwInfo
+        In order of id.
+
+    Raises
+    ------
+    InputError
+        If the MS lacks a window that was asked for.
+    """
+    present = {spw.spw_id: spw for spw in info.spws}
+    wanted = sorted(present if spws is None else spws)
+    absent = [str(spw_id) for spw_id in wanted if spw_id not in present]
+    if absent:
+        raise InputError(
+            f"{info.ms_path} has no spectral window {', '.join(absent)}",
+            reason="missing_spw",
+            remedy=f"it has {', '.join(map(str, present))}",
+        )
+    return [present[spw_id] for spw_id in wanted[:max_spws]]
+
+
+def describe_ms(ms_path: Path) -> InputFile:
+    """Identify an MS by the size and the latest change of its main table.
+
+    Calibration and flagging change it; opening it does not.
+
+    Parameters
+    ----------
+    ms_path : Path
+        An existing MS.
+
+    Returns
+    -------
+    InputFile
+        The MS, the sum of its main table's sizes and the latest modification time.
+    """
+    stats = [file.stat() for file in ms_path.glob("table.*") if file.name != _VOLATILE_FILE]
+    return InputFile(
+        path=str(ms_path.absolute()),
+        size_bytes=sum(stat.st_size for stat in stats),
+        mtime_ns=max((stat.st_mtime_ns for stat in stats), default=0),
+    )
+
+
+def _read(path: Path) -> MsInfo:
+    """Read the main table's times and the subtables that matter."""
+    with open_table(path) as ms:
+        if ms.nrows() == 0:
+            raise InputError(f"{path} holds no rows", reason="empty_ms")
+        times_s = ms.getcol("TIME")
+        integration_s = float(ms.getcell("INTERVAL", 0))
+        names = set(ms.colnames())
+    ra_deg, dec_deg, frame = _read_center(path)
+    telescope, itrf_m = _read_telescope(path)
+    spws = _read_spws(path)
+    if not spws:
+        raise InputError(f"{path} has no spectral window", reason="empty_ms")
+    start_s = float(times_s.min()) - integration_s / 2
+    return MsInfo(
+        ms_path=str(path),
+        telescope=telescope,
+        telescope_itrf_m=itrf_m,
+        spws=spws,
+        center_ra_deg=ra_deg,
+        center_dec_deg=dec_deg,
+        frame=frame,
+        start_mjd=start_s / _SECONDS_PER_DAY,
+        duration_s=float(times_s.max()) + integration_s / 2 - start_s,
+        integration_time_s=integration_s,
+        data_column="CORRECTED_DATA" if "CORRECTED_DATA" in names else "DATA",
+        n_rows=len(times_s),
+    )
+
+
+def _read_center(path: Path) -> tuple[float, float, str]:
+    """Read the phase centre, in degrees, and its frame."""
+    with open_table(path, "FIELD") as field:
+        if field.nrows() != 1:
+            raise InputError(
+                f"{path} has {field.nrows()} fields instead of one", reason="many_fields"
+            )
+        ra_rad, dec_rad = np.ravel(field.getcell("PHASE_DIR", 0))[:2]
+        frame = str(field.getcolkeyword("PHASE_DIR", "MEASINFO").get("Ref", ""))
+    if frame not in _READABLE_FRAMES:
+        raise InputError(f"{path} has its phase centre in the frame {frame!r}", reason="frame")
+    return float(np.rad2deg(ra_rad) % 360.0), float(np.rad2deg(dec_rad)), frame
+
+
+def _read_telescope(path: Path) -> tuple[str, tuple[float, float, float]]:
+    """Read name and place of the telescope; the antennas' mean stands in for the place."""
+    with open_table(path, "OBSERVATION") as observation:
+        name = str(observation.getcell("TELESCOPE_NAME", 0))
+        if "TELESCOPE_LOCATION" in observation.colnames():
+            position_m = observation.getcell("TELESCOPE_LOCATION", 0)
+        else:
+            with open_table(path, "ANTENNA") as antennas:
+                position_m = antennas.getcol("POSITION").mean(axis=0)
+    x, y, z = (float(value) for value in position_m)
+    return name, (x, y, z)
+
+
+def _read_spws(path: Path) -> list[SpwInfo]:
+    """Read the windows that the data description refers to."""
+    with open_table(path, "DATA_DESCRIPTION") as description:
+        spw_of_description = description.getcol("SPECTRAL_WINDOW_ID").tolist()
+    with open_table(path, "SPECTRAL_WINDOW") as windows:
+        spws = []
+        for data_desc_id, spw_id in enumerate(spw_of_description):
+            freqs_hz = windows.getcell("CHAN_FREQ", spw_id)
+            spws.append(
+                SpwInfo(
+                    spw_id=spw_id,
+                    data_desc_id=data_desc_id,
+                    freq_hz=float(freqs_hz.mean()),
+                    bandwidth_hz=float(np.abs(windows.getcell("CHAN_WIDTH", spw_id)).sum()),
+                    n_channels=len(freqs_hz),
+                )
+            )
+    return sorted(spws, key=lambda spw: spw.spw_id)
