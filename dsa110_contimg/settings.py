@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ImportString
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -45,6 +46,17 @@ class Settings(BaseSettings):
     imaging_timeout_s: float = Field(1800.0, gt=0, description="Limit for one source in one MS.")
     ms_lock_timeout_s: float = Field(
         600.0, gt=0, description="How long a task waits for another holder of its MS."
+    )
+
+    schedule: str = Field(
+        "0 0 * * *",
+        description="Cron expression (UTC) by which nightly_transit runs for the day before; "
+        "empty: only by hand.",
+    )
+
+    alert_callback: ImportString[Callable[..., None]] | None = Field(
+        None,
+        description="Function that gets each alert (orchestration.alerts.Alert), as module:name.",
     )
 
     @classmethod
@@ -95,6 +107,11 @@ class Settings(BaseSettings):
     def nights_dir(self) -> Path:
         """Root of the night records and reports, one directory per UTC date."""
         return (self.work_dir / "nights").absolute()
+
+    @property
+    def sandbox_roots(self) -> list[Path]:
+        """Where a conversion's sandbox may stand, in order of preference."""
+        return [self.sandbox_root, self.ms_dir / ".sandboxes"]
 
     @property
     def logs_dir(self) -> Path:

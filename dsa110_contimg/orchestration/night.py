@@ -1,0 +1,236 @@
+"""Process one night through a real Airflow that lives only for it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from dsa110_contimg.errors import ContimgError
+from dsa110_contimg.models import Model
+from dsa110_contimg.orchestration.client import FINISHED_STATES, AirflowClient
+from dsa110_contimg.orchestration.embedded import EmbeddedAirflow
+from dsa110_contimg.orchestration.runs import IMAGE_DAG, NIGHT_DAG
+from dsa110_contimg.qa.models import NightReport
+from dsa110_contimg.qa.records import NightLedger
+from dsa110_contimg.settings import Settings
+
+_POLL_S = 1.0
+_FAILED_STATES = frozenset({"failed", "upstream_failed"})
+
+
+class NightOptions(Model):
+    """Which night is processed."""
+
+    date: str
+    """UTC date, ``YYYY-MM-DD``."""
+    sources_file: Path | None = None
+    """Catalogue of the sources to image; None: the one of the settings."""
+
+
+class NightProgress(Model):
+    """How far a night has got."""
+
+    groups: int = 0
+    """Groups found so far."""
+    groups_done: int = 0
+    """Of these converted, skipped, rejected or failed."""
+    sources: int = 0
+    """Sources to be imaged, as far as is known."""
+    sources_done: int = 0
+    """Of these imaged or failed."""
+    failed: int = 0
+    """Groups and sources that failed."""
+
+
+class NightResult(Model):
+    """What became of a night."""
+
+    date: str
+    """UTC date."""
+    run_id: str
+    """Run of `nightly_transit`."""
+    state: str
+    """``success`` or ``failed``."""
+    report: NightReport | None
+    """The night report; None if the run ended without one."""
+    report_html: str
+    """Path of the report as HTML."""
+    report_json: str
+    """The same as JSON."""
+    ms_dir: str
+    """Directory of the night's MSs."""
+    products_dir: str
+    """Directory of the night's images, plots and tables."""
+    logs_dir: str
+    """Directory of the logs."""
+    seconds: dict[str, float] = Field(default_factory=dict)
+    """Wall time of Airflow's start, of the run, and of the end."""
+
+
+def run_night(
+    options: NightOptions,
+    settings: Settings,
+    on_progress: Callable[[NightProgress], None] | None = None,
+    on_stage: Callable[[str], None] | None = None,
+) -> NightResult:
+    """Start Airflow, run `nightly_transit` for a date through its scheduler, and end Airflow.
+
+    If this is interrupted, the run is marked as failed, so that it does not go on by itself
+    the next time that Airflow starts.
+
+    Parameters
+    ----------
+    options : NightOptions
+        The night.
+    settings : Settings
+        Where to work.
+    on_progress : callable, optional
+        Called whenever the night has got further.
+    on_stage : callable, optional
+        Called with a sentence when something else begins.
+
+    Returns
+    -------
+    NightResult
+        What became of it.
+
+    Raises
+    ------
+    ContimgError
+        If Airflow does not start, or dies.
+    """
+    say = on_stage or (lambda _: None)
+    seconds: dict[str, float] = {}
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    run_id = f"night__{options.date}__{stamp}"
+    conf = {"date": options.date}
+    if options.sources_file is not None:
+        conf["sources_file"] = str(options.sources_file.absolute())
+    say("starting Airflow")
+    started_s = time.time()
+    clock = time.monotonic()
+    with EmbeddedAirflow(settings, schedule=False) as airflow:
+        seconds["start"] = time.monotonic() - clock
+        _end_runs(airflow.client, f"night__{options.date}__")
+        say(f"Airflow runs at {airflow.url}; triggering {NIGHT_DAG} for {options.date}")
+        clock = time.monotonic()
+        with _unpaused(airflow.client), _ended_with_us(airflow.client, run_id):
+            airflow.client.trigger(NIGHT_DAG, run_id, conf)
+            state = _watch(airflow, run_id, on_progress or (lambda _: None))
+        seconds["run"] = time.monotonic() - clock
+        say("ending Airflow")
+        clock = time.monotonic()
+    seconds["end"] = time.monotonic() - clock
+    ledger = NightLedger(settings.nights_dir, options.date)
+    return NightResult(
+        date=options.date,
+        run_id=run_id,
+        state=state,
+        report=_read_report(ledger, started_s),
+        report_html=str(ledger.report_html),
+        report_json=str(ledger.report_json),
+        ms_dir=str(settings.ms_dir / options.date),
+        products_dir=str(settings.products_dir / options.date),
+        logs_dir=str(settings.logs_dir),
+        seconds={name: round(value, 1) for name, value in seconds.items()},
+    )
+
+
+def _watch(
+    airflow: EmbeddedAirflow, run_id: str, on_progress: Callable[[NightProgress], None]
+) -> str:
+    """Follow a run to its end."""
+    last = None
+    while True:
+        state: str = airflow.client.dag_run(NIGHT_DAG, run_id)["state"]
+        progress = read_progress(airflow.client, run_id)
+        if progress != last:
+            on_progress(progress)
+            last = progress
+        if state in FINISHED_STATES:
+            return state
+        airflow.wait(_POLL_S)
+
+
+def read_progress(client: AirflowClient, run_id: str) -> NightProgress:
+    """Read from Airflow how far a run of `nightly_transit` has got.
+
+    Parameters
+    ----------
+    client : AirflowClient
+        Airflow.
+    run_id : str
+        The run.
+
+    Returns
+    -------
+    NightProgress
+        Counts of groups and sources.
+    """
+    converts = _mapped(client.task_instances(NIGHT_DAG, run_id), "process.convert")
+    images = _mapped(client.task_instances(IMAGE_DAG, containing=run_id), "image")
+    return NightProgress(
+        groups=len(converts),
+        groups_done=sum(_is_over(task) for task in converts),
+        sources=len(images),
+        sources_done=sum(_is_over(task) for task in images),
+        failed=sum(task["state"] in _FAILED_STATES for task in [*converts, *images]),
+    )
+
+
+def _mapped(tasks: list[dict[str, Any]], task_id: str) -> list[dict[str, Any]]:
+    """Select the expanded instances of a task."""
+    return [task for task in tasks if task["task_id"] == task_id and task["map_index"] >= 0]
+
+
+def _is_over(task: dict[str, Any]) -> bool:
+    """Whether a task instance will not run again."""
+    return task["state"] in {"success", "skipped", *_FAILED_STATES}
+
+
+def _end_runs(client: AirflowClient, name: str) -> None:
+    """Mark unfinished runs as failed, with the runs that they started."""
+    for dag_id in (NIGHT_DAG, IMAGE_DAG):
+        for run in client.dag_runs(dag_id, containing=name):
+            if run["state"] not in FINISHED_STATES:
+                client.fail_run(dag_id, run["dag_run_id"])
+
+
+@contextlib.contextmanager
+def _ended_with_us(client: AirflowClient, run_id: str) -> Iterator[None]:
+    """End the run if its watcher is interrupted."""
+    finished = False
+    try:
+        yield
+        finished = True
+    finally:
+        if not finished:
+            with contextlib.suppress(ContimgError):
+                _end_runs(client, run_id)
+
+
+@contextlib.contextmanager
+def _unpaused(client: AirflowClient) -> Iterator[None]:
+    """Let the DAG start runs for a while; it is paused until the operator wants nights."""
+    dag = client.dag(NIGHT_DAG) or {}
+    client.set_paused(NIGHT_DAG, paused=False)
+    try:
+        yield
+    finally:
+        if dag.get("is_paused"):
+            with contextlib.suppress(ContimgError):
+                client.set_paused(NIGHT_DAG, paused=True)
+
+
+def _read_report(ledger: NightLedger, since_s: float) -> NightReport | None:
+    """Read the report, if this run wrote it."""
+    path = ledger.report_json
+    if not path.exists() or path.stat().st_mtime < since_s:
+        return None
+    return NightReport.model_validate_json(path.read_text(encoding="utf-8"))

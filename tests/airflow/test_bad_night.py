@@ -1,0 +1,218 @@
+"""Each kind of bad input gets a named reason, and the rest of the night is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from support.bad_night import DATE, SOURCE, make_bad_night
+from support.live_airflow import LiveAirflow
+
+from dsa110_contimg.catalog.sources import write_sources
+from dsa110_contimg.orchestration.runs import IMAGE_DAG, NIGHT_DAG, image_conf, image_run_id
+
+pytestmark = [pytest.mark.airflow, pytest.mark.slow, pytest.mark.fault]
+
+
+@pytest.fixture(scope="module")
+def bad_night(live: LiveAirflow, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The night's run, its tasks and report, and what is wrong by group."""
+    root = tmp_path_factory.mktemp("bad")
+    wrong = make_bad_night(root / "incoming")
+    write_sources([SOURCE], root / "sources.ecsv")
+    run = live.trigger(
+        NIGHT_DAG,
+        {
+            "date": DATE,
+            "input_dir": str(root / "incoming"),
+            "sources_file": str(root / "sources.ecsv"),
+        },
+    )
+    [state] = live.finish(run)
+    return {"run": run, "state": state, "wrong": wrong, "report": live.report(DATE)}
+
+
+def groups_by_defect(bad_night: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """What the report says of each kind of group."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for group in bad_night["report"]["groups"]:
+        found.setdefault(bad_night["wrong"][group["group_id"]], []).append(group)
+    return found
+
+
+def test_every_group_has_its_outcome(bad_night: dict[str, Any]) -> None:
+    outcomes = {
+        what: [group["outcome"] for group in groups]
+        for what, groups in groups_by_defect(bad_night).items()
+    }
+    assert outcomes == {
+        "good": ["converted"],
+        "truncated": ["converted"],
+        "empty": ["converted"],
+        "missing": ["converted"],
+        "duplicate": ["converted"],
+        "not-hdf5": ["converted"],
+        "not-finite": ["converted"],
+        "no-flags": ["failed"],
+        "incomplete": ["rejected"],
+        "interleaved": ["converted", "converted"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("what", "reason", "missing"),
+    [
+        ("truncated", "sb03: * is truncated", ["sb03"]),
+        ("empty", "sb04: * is empty", ["sb04"]),
+        ("duplicate", "sb06: * repeats sb06", []),
+        ("not-hdf5", "sb07: * is not an HDF5 file", ["sb07"]),
+        ("interleaved", "sb01: * has a name +289 s from those of its group", []),
+    ],
+)
+def test_problems_are_named(
+    bad_night: dict[str, Any], what: str, reason: str, missing: list[str]
+) -> None:
+    group = groups_by_defect(bad_night)[what][0]
+    subband, _, predicate = reason.partition(": * ")
+    assert any(
+        problem.startswith(f"{subband}: ") and predicate in problem for problem in group["problems"]
+    ), group["problems"]
+    assert group["missing"] == missing
+
+
+def test_missing_subbands_are_named(bad_night: dict[str, Any]) -> None:
+    groups = groups_by_defect(bad_night)
+    assert groups["missing"][0]["missing"] == ["sb05"]
+    assert "without sb05" in groups["missing"][0]["reason"]
+    assert "incomplete: 10 of 16 subbands" in groups["incomplete"][0]["reason"]
+
+
+def test_values_that_are_not_finite_are_flagged(bad_night: dict[str, Any]) -> None:
+    group = groups_by_defect(bad_night)["not-finite"][0]
+    [ms] = [
+        ms for ms in bad_night["report"]["measurement_sets"] if ms["group_id"] == group["group_id"]
+    ]
+    assert ms["nonfinite"] == 8 * 4 * 2
+
+
+def test_every_file_is_accounted_for(bad_night: dict[str, Any]) -> None:
+    totals = bad_night["report"]["totals"]
+    # 11 groups of 16, less 1 and 6 that were never written, and one copy more.
+    assert totals["subband_files"] + totals["rejected_files"] == 11 * 16 - 7 + 1
+    assert totals["rejected_files"] == 4
+
+
+def test_the_rest_of_the_night_is_done(live: LiveAirflow, bad_night: dict[str, Any]) -> None:
+    sources = bad_night["report"]["sources"]
+    assert [(source["name"], source["success"]) for source in sources] == [("survivor", True)]
+    assert bad_night["wrong"][sources[0]["group_id"]] == "good"
+    tasks = live.tasks(*bad_night["run"])
+    states = [task["state"] for (name, _), task in tasks.items() if name == "process.convert"]
+    assert sorted(states) == ["failed", "skipped"] + ["success"] * 9
+    images = [task["state"] for (name, _), task in tasks.items() if name == "process.image"]
+    assert sorted(images) == ["skipped"] + ["success"] * 9 + ["upstream_failed"]
+
+
+def test_the_run_fails_and_says_why(live: LiveAirflow, bad_night: dict[str, Any]) -> None:
+    assert bad_night["state"] == "failed"
+    tasks = live.tasks(*bad_night["run"])
+    assert tasks["report", -1]["state"] == "success"
+    assert tasks["verdict", -1]["state"] == "failed"
+    [failure] = bad_night["report"]["failures"]
+    assert bad_night["wrong"][failure["subject"]] == "no-flags"
+    assert failure["code"] == "missing_item"
+    assert "has no Data/flags" in failure["reason"]
+    log = live.log(*bad_night["run"], "verdict")
+    assert "1 of 11 groups failed" in log
+    assert failure["reason"].splitlines()[0] in log
+
+
+def test_bad_input_is_not_tried_again(live: LiveAirflow, bad_night: dict[str, Any]) -> None:
+    tasks = live.tasks(*bad_night["run"]).values()
+    assert {task["try_number"] for task in tasks if task["state"] in {"failed", "success"}} == {1}
+
+
+def test_a_second_run_does_no_work_twice(live: LiveAirflow, bad_night: dict[str, Any]) -> None:
+    """The bad file replaced, its group is caught up, and nothing else is done."""
+    [failure] = bad_night["report"]["failures"]
+    conf = live.client.dag_run(*bad_night["run"])["conf"]
+    [bad] = Path(conf["input_dir"]).glob(f"{failure['subject'][:13]}*_sb09.hdf5")
+    with h5py.File(bad, "a") as file:
+        file["Data/flags"] = np.zeros(file["Data/visdata"].shape, bool)
+    assert live.finish(live.trigger(NIGHT_DAG, conf)) == ["success"]
+    report = live.report(DATE)
+    assert report["failures"] == []
+    outcomes = {group["group_id"]: group["outcome"] for group in report["groups"]}
+    assert outcomes.pop(failure["subject"]) == "converted"
+    assert set(outcomes.values()) == {"skipped", "rejected"}
+    assert [source["skipped"] for source in report["sources"]] == [True]
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path: path.symlink_to(path.name), "unreadable_directory"),
+        (lambda path: path.write_text(""), "not_a_directory"),
+        (lambda _: None, "missing_directory"),
+    ],
+    ids=["loop", "file", "absent"],
+)
+def test_unreadable_directory(live: LiveAirflow, tmp_path: Path, make: Any, reason: str) -> None:
+    make(tmp_path / "incoming")
+    run = live.trigger(NIGHT_DAG, {"date": "2026-01-01", "input_dir": str(tmp_path / "incoming")})
+    assert live.finish(run) == ["failed"]
+    report = live.report("2026-01-01")
+    [failure] = report["failures"]
+    assert (failure["kind"], failure["subject"]) == ("night", "discovery")
+    assert failure["code"] == reason
+    assert str(tmp_path / "incoming") in failure["reason"]
+    tasks = live.tasks(*run)
+    assert tasks["discover", -1]["try_number"] == 1
+    assert tasks["verdict", -1]["state"] == "failed"
+
+
+def test_night_without_data(live: LiveAirflow, tmp_path: Path) -> None:
+    run = live.trigger(NIGHT_DAG, {"date": "2026-01-02", "input_dir": str(tmp_path)})
+    assert live.finish(run) == ["success"]
+    assert live.report("2026-01-02")["verdict"] == "empty"
+    tasks = live.tasks(*run)
+    assert tasks["process.convert", -1]["state"] == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("conf", "word"),
+    [({}, "ms"), ({"ms": ""}, "ms"), ({"ms": "x.ms", "sources": [{"name": "a b"}]}, "sources")],
+)
+def test_a_run_without_ms_is_refused(live: LiveAirflow, conf: dict[str, Any], word: str) -> None:
+    from dsa110_contimg.errors import InputError
+
+    with pytest.raises(InputError, match=word):
+        live.trigger(IMAGE_DAG, conf, name="refused")
+    assert live.client.dag_runs(IMAGE_DAG, containing="refused") == []
+
+
+def test_an_ms_that_is_not_there_is_named(live: LiveAirflow) -> None:
+    ms = live.settings.ms_dir / "2026-01-03" / "2026-01-03T00:00:00.ms"
+    run = live.trigger(IMAGE_DAG, {"ms": str(ms)})
+    assert live.finish(run) == ["failed"]
+    assert "is not a published Measurement Set" in live.log(*run, "prepare")
+    tasks = live.tasks(*run)
+    assert tasks["image", -1]["state"] == "upstream_failed"
+    assert tasks["prepare", -1]["try_number"] == 1
+
+
+def test_the_request_of_a_night_names_the_run() -> None:
+    """Equal requests find the same run; another request, another one."""
+    from dsa110_contimg.orchestration.runs import plan_night
+    from dsa110_contimg.settings import Settings
+
+    night = plan_night({"date": DATE}, None, None, Settings())
+    conf = image_conf(night, "/ms/2026-01-25/2026-01-25T08:04:54.ms")
+    run_id = image_run_id("scheduled__2026-01-26T00:00:00+00:00", conf)
+    assert run_id == image_run_id("scheduled__2026-01-26T00:00:00+00:00", dict(conf))
+    assert run_id != image_run_id("scheduled__2026-01-26T00:00:00+00:00", {**conf, "night": "x"})
+    assert run_id != image_run_id("manual__1", conf)
+    assert len(image_run_id("x" * 300, conf)) <= 250

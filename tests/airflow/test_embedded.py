@@ -1,0 +1,94 @@
+"""The embedded Airflow refuses what cannot work, by name, and keeps its secrets."""
+
+from __future__ import annotations
+
+import socket
+import stat
+from pathlib import Path
+
+import psutil
+import pytest
+from support.live_airflow import LiveAirflow
+
+from dsa110_contimg.errors import InputError, TransientError
+from dsa110_contimg.orchestration.embedded import EmbeddedAirflow, choose_port
+from dsa110_contimg.orchestration.home import AirflowHome, find_project_folder
+from dsa110_contimg.settings import Settings
+
+pytestmark = [pytest.mark.airflow, pytest.mark.slow]
+
+
+def test_only_one_per_home(live: LiveAirflow) -> None:
+    with pytest.raises(InputError, match=r"already running in .*pid \d+") as refusal:
+        EmbeddedAirflow(live.settings).__enter__()
+    assert refusal.value.reason == "airflow_running"
+    assert live.client.health()["scheduler"]["status"] == "healthy"
+
+
+def test_listens_on_loopback_only(live: LiveAirflow) -> None:
+    """No service, nor anything that it started, listens for the outside world."""
+    listening = {
+        connection.laddr
+        for process in psutil.Process().children(recursive=True)
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    port = int(live.airflow.url.rpartition(":")[2])
+    assert port in {address.port for address in listening}
+    assert {address.ip for address in listening} == {"127.0.0.1"}
+
+
+def test_secrets_are_the_owners_alone(live: LiveAirflow) -> None:
+    home = live.airflow.home
+    assert stat.S_IMODE(home.path.stat().st_mode) == 0o700
+    secrets = home.path / "secrets.json"
+    assert stat.S_IMODE(secrets.stat().st_mode) == 0o600
+    environments = [
+        home.environment(port=1, parallelism=1, schedule=True)["AIRFLOW__CORE__FERNET_KEY"]
+        for _ in range(2)
+    ]
+    assert environments[0] == environments[1]
+    assert environments[0] in secrets.read_text()
+
+
+def test_a_service_that_cannot_start_is_named(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        airflow = EmbeddedAirflow(Settings(work_dir=tmp_path), port=taken.getsockname()[1])
+        with pytest.raises(TransientError, match=r"(?s)api-server ended.*address already in use"):
+            airflow.__enter__()
+    mine = psutil.Process().children(recursive=True)
+    assert not [child for child in mine if str(tmp_path) in child.environ().get("AIRFLOW_HOME", "")]
+
+
+def test_environment_is_the_services_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of the caller leads elsewhere, and paths do not depend on the directory."""
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "postgresql://production")
+    monkeypatch.chdir(tmp_path)
+    home = AirflowHome(Settings(work_dir=Path("here")))
+    home.prepare()
+    environment = home.environment(port=1234, parallelism=2, schedule=False)
+    assert environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == (
+        f"sqlite:///{tmp_path}/here/airflow/airflow.db"
+    )
+    assert environment["DSA110_CONTIMG_WORK_DIR"] == f"{tmp_path}/here"
+    assert environment["DSA110_CONTIMG_SCHEDULE"] == ""
+    for name in ("MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "NUMBA_CACHE_DIR"):
+        assert environment[name].startswith(f"{tmp_path}/here/cache")
+
+
+def test_dags_and_plugins_are_found() -> None:
+    assert (find_project_folder("dags") / "image_ms.py").exists()
+    assert (find_project_folder("plugins") / "airflow_local_settings.py").exists()
+    with pytest.raises(InputError, match="no folder nonsense/"):
+        find_project_folder("nonsense")
+
+
+def test_a_port_that_is_taken_is_not_chosen() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert choose_port(port) != port
+    assert choose_port(port) == port
