@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class ContimgError(Exception):
     """A failure with a name, a cause and, where there is one, a remedy.
@@ -44,6 +46,53 @@ class ScienceQualityError(ContimgError):
     """The work ran, but its result is not fit for science: stop and report."""
 
     default_reason = "science_quality"
+
+
+_NO_SPACE = (TransientError, "disk_full", "free space there")
+_NO_DESCRIPTOR = (
+    TransientError,
+    "too_many_open_files",
+    "raise the limit of open files (ulimit -n), or run fewer tasks at once",
+)
+_DENIED = (
+    InputError,
+    "not_writable",
+    "check its owner, its permissions and how its file system is mounted",
+)
+_OS_ERRORS: dict[int, tuple[type[ContimgError], str, str]] = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _NO_SPACE),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), _NO_DESCRIPTOR),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _DENIED),
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG), _DENIED),
+}
+
+
+def name_os_error(error: OSError, deed: str, *, denied: str = "not_writable") -> ContimgError:
+    """Give what the operating system refused its place among the three ways.
+
+    Parameters
+    ----------
+    error : OSError
+        The refusal.
+    deed : str
+        What was tried, e.g. ``"cannot write /data/ms/g.ms"``.
+    denied : str
+        Reason if permissions, or what stands in the way, forbid it.
+
+    Returns
+    -------
+    ContimgError
+        `InputError` if it will be refused again, else `TransientError`: ``disk_full``,
+        ``too_many_open_files``, or ``os_error`` for what is not known.
+    """
+    cls, reason, remedy = _OS_ERRORS.get(error.errno or 0, (TransientError, "os_error", None))
+    culprit = str(error.filename or "")
+    where = "" if culprit in deed else f" ({culprit})"
+    return cls(
+        f"{deed}: {error.strerror or error}{where}",
+        reason=denied if cls is InputError else reason,
+        remedy=remedy,
+    )
 
 
 ERROR_CLASSES: dict[str, type[ContimgError]] = {

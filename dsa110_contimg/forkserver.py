@@ -22,7 +22,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from dsa110_contimg.errors import name_os_error
 
 _SOCKET_VARIABLE = "DSA110_CONTIMG_FORKSERVER"
 _MESSAGE_BYTES = 1 << 20
@@ -55,16 +57,26 @@ def fork_server(log_path: Path) -> Iterator[Path]:
     ------
     Path
         Its socket; an announced server is used as it is.
+
+    Raises
+    ------
+    InputError, TransientError
+        If it cannot be started.
     """
     announced = server_socket()
     if announced is not None:
         yield announced
         return
-    log_path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="contimg-") as folder, log_path.open("ab") as log:
-        # A path in the temporary directory: socket names are limited to 107 bytes.
-        path = Path(folder) / "fork"
-        server = start_server(path, log.fileno())
+    with contextlib.ExitStack() as stack:
+        try:
+            log_path.parent.mkdir(parents=True, exist_ok=True)
+            log = stack.enter_context(log_path.open("ab"))
+            # A path in the temporary directory: socket names are limited to 107 bytes.
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="contimg-"))
+            path = Path(folder) / "fork"
+            server = start_server(path, log.fileno())
+        except OSError as error:
+            raise name_os_error(error, f"cannot start a fork server, log {log_path}") from error
         os.environ[_SOCKET_VARIABLE] = str(path)
         try:
             yield path
@@ -135,11 +147,15 @@ def submit(
     """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(_CONNECT_TIMEOUT_S)
-        connection.connect(str(path))
-        message = json.dumps(request).encode()
-        socket.send_fds(connection, [len(message).to_bytes(8, "big")], [log_fd, answer_fd])
-        connection.sendall(message)
-        pid_text = _receive(connection, time.monotonic() + _START_TIMEOUT_S)
+        try:
+            connection.connect(str(path))
+            message = json.dumps(request).encode()
+            socket.send_fds(connection, [len(message).to_bytes(8, "big")], [log_fd, answer_fd])
+            connection.sendall(message)
+            pid_text = _receive(connection, time.monotonic() + _START_TIMEOUT_S)
+        except TimeoutError:
+            # No child yet; the server drops a request whose client is gone.
+            raise ConnectionRefusedError("the fork server does not answer") from None
         try:
             return int(_receive(connection, time.monotonic() + timeout_s))
         except TimeoutError:
@@ -183,18 +199,16 @@ class _Server:
         self._selector = selectors.DefaultSelector()
         self._selector.register(listener, selectors.EVENT_READ)
         self._children: dict[int, tuple[int, socket.socket]] = {}
-        """pidfd to the child's pid and its client."""
+        """Pid of a child to its pidfd and its client."""
 
     def run(self) -> None:
         """Serve until killed."""
         while True:
             for key, _ in self._selector.select():
-                if key.fileobj is self._listener:
+                if key.data is None:
                     self._start_child(self._listener.accept()[0])
-                elif key.data is None:
-                    self._reap(key.fd)
-                else:
-                    self._client_left(key.data)
+                elif key.data in self._children:  # else its other end was seen just before
+                    self._end_child(key.data)
 
     def _start_child(self, client: socket.socket) -> None:
         """Fork for a request; a client that says nothing sensible is dropped."""
@@ -209,11 +223,11 @@ class _Server:
                     break
                 text += part
             request = json.loads(text)
+            log_fd, answer_fd = descriptors
             pid = os.fork()
             if pid == 0:
-                self._become_child(request, *descriptors)
+                self._become_child(request, log_fd, answer_fd)
             pidfd = os.pidfd_open(pid)
-            client.sendall(f"{pid}\n".encode())
         except (OSError, ValueError) as error:
             sys.stderr.write(f"request dropped: {error}\n")
             client.close()
@@ -221,12 +235,22 @@ class _Server:
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
-        self._children[pidfd] = (pid, client)
-        self._selector.register(pidfd, selectors.EVENT_READ)
-        self._selector.register(client, selectors.EVENT_READ, data=pidfd)
+        self._children[pid] = (pidfd, client)
+        self._selector.register(pidfd, selectors.EVENT_READ, data=pid)
+        self._selector.register(client, selectors.EVENT_READ, data=pid)
+        # A client that is gone already is noticed by the selector, like any other.
+        with contextlib.suppress(OSError):
+            client.sendall(f"{pid}\n".encode())
 
-    def _become_child(self, request: dict[str, Any], log_fd: int, answer_fd: int) -> None:
-        """Leave the server behind and do the work; never returns."""
+    def _become_child(self, request: dict[str, Any], log_fd: int, answer_fd: int) -> NoReturn:
+        """Leave the server behind and do the work."""
+        try:
+            self._work(request, log_fd, answer_fd)
+        finally:
+            os._exit(1)  # never back into the server's loop
+
+    def _work(self, request: dict[str, Any], log_fd: int, answer_fd: int) -> NoReturn:
+        """Do the work as a child of the server."""
         from dsa110_contimg.processes import die_with_parent, handle_request
 
         die_with_parent(self._pid)
@@ -239,26 +263,17 @@ class _Server:
         os.closerange(4, os.sysconf("SC_OPEN_MAX"))
         handle_request(request, own_answer)
 
-    def _reap(self, pidfd: int) -> None:
-        """Tell the client how its child ended."""
-        pid, client = self._forget(pidfd)
+    def _end_child(self, pid: int) -> None:
+        """Clear up when a child has ended or its client is gone; tell the client if it is not."""
+        pidfd, client = self._children.pop(pid)
+        self._selector.unregister(pidfd)
+        self._selector.unregister(client)
+        os.close(pidfd)
+        # Until it is reaped, a child that ended keeps its number; a young one has no session.
+        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         with contextlib.suppress(OSError):
             client.sendall(f"{status}\n".encode())
         client.close()
-
-    def _client_left(self, pidfd: int) -> None:
-        """Kill the child of a client that is gone."""
-        pid, client = self._forget(pidfd)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        client.close()
-
-    def _forget(self, pidfd: int) -> tuple[int, socket.socket]:
-        """Stop watching a child."""
-        pid, client = self._children.pop(pidfd)
-        self._selector.unregister(pidfd)
-        self._selector.unregister(client)
-        os.close(pidfd)
-        return pid, client

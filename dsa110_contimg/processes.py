@@ -16,14 +16,13 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from dsa110_contimg import forkserver
-from dsa110_contimg.errors import ERROR_CLASSES, ContimgError, TransientError
+from dsa110_contimg.errors import ERROR_CLASSES, ContimgError, TransientError, name_os_error
 from dsa110_contimg.models import Model
 
 ResultT = TypeVar("ResultT", bound=Model)
@@ -83,9 +82,9 @@ def run_in_child(
     ------
     ContimgError
         As the function raised it; `TransientError` if the child was killed, crashed or ran
-        out of time (the message holds the end of its log).
+        out of time (the message holds the end of its log), or if this process has no more
+        open files; `InputError` if the log may not be written.
     """
-    log_path.parent.mkdir(parents=True, exist_ok=True)
     name = f"{function.__module__}:{function.__name__}"
     request = {
         "function": name,
@@ -93,16 +92,21 @@ def run_in_child(
         "options": options.model_dump(mode="json"),
         "env": env or {},
     }
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as answer, log_path.open("ab") as log:
-        try:
-            status = _run(request, timeout_s, log.fileno(), answer.fileno(), warm=warm)
-        except TimeoutError:
-            raise TransientError(
-                f"{name} did not end within {timeout_s:.0f} s and was killed; log: {log_path}",
-                reason="timeout",
-            ) from None
-        answer.seek(0)
-        text = answer.read()
+    try:
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        # In memory: a full disk does not keep a child from answering.
+        answer_fd = os.memfd_create("answer")
+        with os.fdopen(answer_fd, encoding="utf-8") as answer, log_path.open("ab") as log:
+            status = _run(request, timeout_s, log.fileno(), answer_fd, warm=warm)
+            answer.seek(0)
+            text = answer.read()
+    except TimeoutError:
+        raise TransientError(
+            f"{name} did not end within {timeout_s:.0f} s and was killed; log: {log_path}",
+            reason="timeout",
+        ) from None
+    except OSError as error:
+        raise name_os_error(error, f"cannot run {name} with its log {log_path}") from error
     if status == 0:
         result_class = (
             importlib.import_module(function.__module__)
@@ -210,8 +214,9 @@ def handle_request(request: dict[str, Any], answer_fd: int) -> NoReturn:
     except BaseException:  # noqa: BLE001 - the one boundary of this process; its parent judges
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):  # a log on a full disk
+            sys.stdout.flush()
+            sys.stderr.flush()
         # Skips the exit handlers of CASA, which can hang on leaked tables.
         os._exit(status)
 

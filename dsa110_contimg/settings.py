@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import Field, ImportString
+from pydantic import Field
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -54,9 +53,15 @@ class Settings(BaseSettings):
         "empty: only by hand.",
     )
 
-    alert_callback: ImportString[Callable[..., None]] | None = Field(
+    alert_callback: str | None = Field(
         None,
+        pattern=r"^[\w.]+:[\w.]+$",
         description="Function that gets each alert (orchestration.alerts.Alert), as module:name.",
+    )
+    statsd_address: str | None = Field(
+        None,
+        pattern=r"^[^:]+:\d+$",
+        description="Where the embedded Airflow sends its metrics, as host:port; empty: nowhere.",
     )
 
     @classmethod

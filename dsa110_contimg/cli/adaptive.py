@@ -64,7 +64,7 @@ def adaptive(
         bool,
         typer.Option(
             help="Image a copy that is rotated to the source and averaged; without it the MS "
-            "itself, at about five times the cost."
+            "itself, at about seven times the cost."
         ),
     ] = True,
     serialize_ms_access: Annotated[

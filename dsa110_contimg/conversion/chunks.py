@@ -11,19 +11,20 @@ import mmap
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
-from dsa110_contimg.errors import InputError
+from dsa110_contimg.conversion.hdf5_header import named_errors
 
-_AXES = 4
+_AXES = [0, 2, 3]
+"""Rows, channels and polarizations; the second axis, of windows, has length 1."""
 
 
-@dataclass(frozen=True)
-class ChunkTable:
-    """A block of rows of one dataset, as the kernels take it.
+class ChunkTable(NamedTuple):
+    """A block of rows of one dataset, in the order in which the kernels take it.
 
     Attributes
     ----------
@@ -31,7 +32,7 @@ class ChunkTable:
         A flat view of memory that holds the chunks.
     starts : ndarray of int64, shape (n_row_chunks, n_channel_chunks, n_pol_chunks)
         Index into `samples` of each chunk's first element.
-    chunk : ndarray of int64, shape (3,)
+    chunk : tuple of int
         Rows, channels and polarizations of a chunk.
     first_row : int
         Row of the dataset at which the first chunk begins.
@@ -39,7 +40,7 @@ class ChunkTable:
 
     samples: npt.NDArray[np.generic]
     starts: npt.NDArray[np.int64]
-    chunk: npt.NDArray[np.int64]
+    chunk: tuple[int, int, int]
     first_row: int
 
 
@@ -50,17 +51,28 @@ class SubbandSamples:
     ----------
     path : Path
         The file; its datasets have the shape (Nblts, 1, nchan, npol).
+
+    Raises
+    ------
+    InputError
+        If the index of its chunks is damaged.
     """
 
     names = ("visdata", "flags", "nsamples")
 
     def __init__(self, path: Path):
         self._path = path
-        self._file = h5py.File(path, "r")
-        self._datasets = {name: self._file[f"Data/{name}"] for name in self.names}
-        with path.open("rb") as raw:
-            memory = mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ)
-        self._tables = {name: _mapped(dataset, memory) for name, dataset in self._datasets.items()}
+        with named_errors(path):
+            self._file = h5py.File(path, "r")
+            self._datasets = {name: self._file[f"Data/{name}"] for name in self.names}
+            with path.open("rb") as raw:
+                memory = mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ)
+            stored = {name: _find_chunks(dataset) for name, dataset in self._datasets.items()}
+            _check_apart(list(stored.values()))
+            self._tables = {
+                name: _mapped(self._datasets[name], chunks, memory)
+                for name, chunks in stored.items()
+            }
 
     def __enter__(self) -> SubbandSamples:
         return self
@@ -99,18 +111,12 @@ class SubbandSamples:
         table = self._tables[name]
         if table is not None:
             return table
-        try:
+        with named_errors(self._path):
             rows = self._datasets[name][first:last, 0]
-        except (OSError, RuntimeError) as error:
-            raise InputError(
-                f"{self._path}: cannot read rows {first} to {last} of {name}: {error}",
-                reason="unreadable_data",
-                remedy="the file is damaged: fetch it again",
-            ) from error
         return ChunkTable(
             samples=_as_bytes_if_bool(rows.ravel()),
             starts=np.zeros((1, 1, 1), dtype=np.int64),
-            chunk=np.array(rows.shape, dtype=np.int64),
+            chunk=rows.shape,
             first_row=first,
         )
 
@@ -120,48 +126,71 @@ def _as_bytes_if_bool(samples: npt.NDArray[np.generic]) -> npt.NDArray[np.generi
     return samples.view(np.uint8) if samples.dtype == np.bool_ else samples
 
 
-def _mapped(dataset: h5py.Dataset, memory: mmap.mmap) -> ChunkTable | None:
-    """Find all chunks of a dataset in the map; None if any is not a plain, aligned array."""
-    item_size = dataset.dtype.itemsize
-    if len(dataset.shape) != _AXES or not dataset.dtype.isnative:
-        return None
-    found = _chunk_offsets(dataset)
-    if found is None:
-        return None
-    offsets, chunk = found
-    chunk_bytes = int(np.prod(chunk)) * item_size
-    if (offsets % item_size).any() or offsets.max() + chunk_bytes > len(memory):
-        return None
-    kind = np.dtype(np.uint8) if item_size == 1 else dataset.dtype
-    return ChunkTable(
-        samples=np.frombuffer(memory, dtype=kind, count=len(memory) // item_size),
-        starts=offsets // item_size,
+@dataclass(frozen=True)
+class _Stored:
+    """Where the chunks of one dataset lie: (row, channel, polarization) to bytes of the file."""
+
+    chunk: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int64]
+    is_plain: bool
+
+
+def _find_chunks(dataset: h5py.Dataset) -> _Stored:
+    """Look up all chunks of a dataset; ValueError unless they cover it once.
+
+    HDF5 itself gives zeros for a chunk that its index does not find, and says nothing.
+    """
+    shape = np.array(dataset.shape)[_AXES]
+    if dataset.chunks is None:
+        offset = dataset.id.get_offset()
+        return _Stored(
+            chunk=shape,
+            offsets=np.full((1, 1, 1), -1 if offset is None else offset),
+            sizes=np.full((1, 1, 1), 0 if offset is None else dataset.nbytes),
+            is_plain=offset is not None,
+        )
+    found: list[h5py.h5d.StoreInfo] = []
+    dataset.id.chunk_iter(found.append)
+    chunk = np.array(dataset.chunks)[_AXES]
+    grid = -(-shape // chunk)
+    starts = np.array([info.chunk_offset for info in found]).reshape(-1, 4)[:, _AXES]
+    index, rest = np.divmod(starts, chunk)
+    places = np.ravel_multi_index(tuple(index.T), tuple(grid), mode="clip")
+    order = np.argsort(places, kind="stable")
+    covers = np.array_equal(places[order], np.arange(grid.prod()))
+    if not covers or rest.any() or np.any(index >= grid):
+        raise ValueError(f"the chunks of {dataset.name} do not cover it")
+    has_filter = dataset.id.get_create_plist().get_nfilters() > 0
+    return _Stored(
         chunk=chunk,
-        first_row=0,
+        offsets=np.array([info.byte_offset for info in found])[order].reshape(grid),
+        sizes=np.array([info.size for info in found])[order].reshape(grid),
+        is_plain=not has_filter and all(info.filter_mask == 0 for info in found),
     )
 
 
-def _chunk_offsets(
-    dataset: h5py.Dataset,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
-    """Byte offset of each chunk by (row, channel, polarization), and the chunk's shape."""
-    shape = np.array(dataset.shape)[[0, 2, 3]]
-    if dataset.chunks is None:
-        offset = dataset.id.get_offset()
-        if offset is None:
-            return None
-        return np.array([[[offset]]], dtype=np.int64), shape
-    if dataset.id.get_create_plist().get_nfilters():
+def _check_apart(stored: list[_Stored]) -> None:
+    """Raise ValueError if chunks share bytes of the file: one has a wrong address."""
+    starts = np.concatenate([chunks.offsets.ravel() for chunks in stored])
+    ends = starts + np.concatenate([chunks.sizes.ravel() for chunks in stored])
+    order = np.argsort(starts)
+    if np.any(ends[order][:-1] > starts[order][1:]):
+        raise ValueError("chunks of its data overlap")
+
+
+def _mapped(dataset: h5py.Dataset, stored: _Stored, memory: mmap.mmap) -> ChunkTable | None:
+    """Give the chunks as they lie in the map; None if any is not a plain, aligned array."""
+    item_size = dataset.dtype.itemsize
+    chunk_bytes = int(stored.chunk.prod()) * item_size
+    if not stored.is_plain or not dataset.dtype.isnative or (stored.offsets % item_size).any():
         return None
-    chunk = np.array(dataset.chunks)[[0, 2, 3]]
-    offsets = np.full(-(-shape // chunk), -1, dtype=np.int64)
-    plain = True
-
-    def note(info: h5py.h5d.StoreInfo) -> None:
-        nonlocal plain
-        row, _, channel, pol = info.chunk_offset
-        plain = plain and info.filter_mask == 0
-        offsets[row // chunk[0], channel // chunk[1], pol // chunk[2]] = info.byte_offset
-
-    dataset.id.chunk_iter(note)
-    return (offsets, chunk) if plain and (offsets >= 0).all() else None
+    if (stored.sizes != chunk_bytes).any() or stored.offsets.max() + chunk_bytes > len(memory):
+        raise ValueError(f"the chunks of {dataset.name} have a wrong size or place")
+    kind = np.dtype(np.uint8) if item_size == 1 else dataset.dtype
+    return ChunkTable(
+        samples=np.frombuffer(memory, dtype=kind, count=len(memory) // item_size),
+        starts=stored.offsets // item_size,
+        chunk=(int(stored.chunk[0]), int(stored.chunk[1]), int(stored.chunk[2])),
+        first_row=0,
+    )

@@ -6,13 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dsa110_contimg.conversion.diagnosis import (
+    check_open_files,
+    check_unchanged,
+    explain_failure,
+)
 from dsa110_contimg.conversion.filenames import subband_label
 from dsa110_contimg.conversion.models import GroupState, Manifest, SubbandGroup
-from dsa110_contimg.errors import InputError
+from dsa110_contimg.errors import InputError, TransientError, name_os_error
 from dsa110_contimg.instrument import N_SUBBANDS
 from dsa110_contimg.models import Model
 from dsa110_contimg.processes import run_in_child
-from dsa110_contimg.provenance import make_provenance
+from dsa110_contimg.provenance import InputFile, Provenance, make_provenance
 from dsa110_contimg.settings import get_settings
 from dsa110_contimg.stages import StageClock
 from dsa110_contimg.storage.ms_access import canonical_ms
@@ -26,6 +31,8 @@ from dsa110_contimg.storage.sandbox import open_sandbox
 
 if TYPE_CHECKING:
     from pyuvdata import UVData
+
+    from dsa110_contimg.conversion.write_ms import WriteMsReport
 
 WRITER_NAME = "parallel-subband"
 
@@ -100,6 +107,8 @@ class DirectSubbandWriter:
             )
         self.warnings: list[str] = []
         """What went wrong without harm to the MS; filled by `write`."""
+        self.cleanup_failures: list[str] = []
+        """Those of the warnings that say what could not be removed."""
 
     def write(self) -> str:
         """Write and publish the MS.
@@ -115,57 +124,87 @@ class DirectSubbandWriter:
         Raises
         ------
         InputError
-            If a file is damaged, or the target can never be written.
+            If a file is damaged, vanishes or changes, or the target can never be written.
         TransientError
             If space, time or the child ran out; nothing is left under the good name.
         """
+        check_open_files(self.options.workers)
+        provenance = self._describe_inputs()
+        size = sum(file.size_bytes for file in provenance.inputs)
+        need_bytes = int(size * _MS_BYTES_PER_INPUT_BYTE) + _TABLE_OVERHEAD_BYTES
+        check_target(self.ms_path, need_bytes)
+        clock = StageClock(self.ms_path.stem)
+        with open_sandbox(self.ms_path.stem, self.options.sandbox_roots, need_bytes) as sandbox:
+            if sandbox.path.stat().st_dev == self.ms_path.parent.stat().st_dev:
+                check_target(self.ms_path, 2 * need_bytes)
+            written = sandbox.path / self.ms_path.name
+            with clock.stage("write"):
+                report = self._write_in_child(written, provenance.inputs, need_bytes)
+            sandbox.warnings += check_unchanged(provenance.inputs)
+            data_files = list_data_files(written)
+            sandbox.warnings += publish_tree(written, self.ms_path, clock)
+            with clock.stage("manifest"):
+                write_manifest(
+                    self.ms_path,
+                    _make_manifest(self.ms_path.stem, report, clock, data_files, provenance),
+                )
+        self.warnings = sandbox.warnings
+        self.cleanup_failures = sandbox.cleanup_failures
+        return WRITER_NAME
+
+    def _describe_inputs(self) -> Provenance:
+        """Record the inputs as they are before the work."""
+        try:
+            return make_provenance(self.options, self._files)
+        except FileNotFoundError as error:
+            raise InputError(f"{error.filename} is not there", reason="vanished_input") from error
+        except OSError as error:
+            raise name_os_error(error, "cannot read an input", denied="unreadable_input") from error
+
+    def _write_in_child(
+        self, written: Path, inputs: list[InputFile], need_bytes: int
+    ) -> WriteMsReport:
+        """Have a child write the MS into the sandbox."""
         # Imported here: it brings h5py and numba, which only a conversion needs.
         from dsa110_contimg.conversion.write_ms import WriteMsOptions, write_ms
 
-        size = sum(_size_bytes(file) for file in self._files)
-        need_bytes = int(size * _MS_BYTES_PER_INPUT_BYTE) + _TABLE_OVERHEAD_BYTES
-        check_target(self.ms_path, need_bytes)
-        stem = self.ms_path.stem
-        clock = StageClock(stem)
-        with open_sandbox(stem, self.options.sandbox_roots, need_bytes) as sandbox:
-            written = sandbox.path / self.ms_path.name
-            with clock.stage("write"):
-                report = run_in_child(
-                    write_ms,
-                    WriteMsOptions(
-                        group_id=stem,
-                        files=self._files,
-                        ms_path=written,
-                        workers=self.options.workers,
-                    ),
-                    timeout_s=self.options.timeout_s,
-                    log_path=self.options.log_dir / f"{sandbox.path.name}.log",
-                    warm=True,
-                )
-            data_files = list_data_files(written)
-            publish_tree(written, self.ms_path, clock)
-        present = [window.subband for window in report.spectral_windows]
-        seconds = {**report.stage_seconds, **clock.seconds}
-        # What the child took beyond its own stages: to start, and to end.
-        seconds["child"] = round(seconds.pop("write") - sum(report.stage_seconds.values()), 3)
-        with clock.stage("manifest"):
-            write_manifest(
-                self.ms_path,
-                Manifest(
-                    group_id=stem,
-                    state=GroupState.of(len(present)),
-                    missing=[
-                        label
-                        for label in map(subband_label, range(N_SUBBANDS))
-                        if label not in present
-                    ],
-                    files=data_files,
-                    provenance=make_provenance(self.options, self._files),
-                    **{**report.model_dump(), "stage_seconds": seconds},
+        try:
+            return run_in_child(
+                write_ms,
+                WriteMsOptions(
+                    group_id=self.ms_path.stem,
+                    files=self._files,
+                    ms_path=written,
+                    workers=self.options.workers,
                 ),
+                timeout_s=self.options.timeout_s,
+                log_path=self.options.log_dir / f"{written.parent.name}.log",
+                warm=True,
             )
-        self.warnings = sandbox.warnings
-        return WRITER_NAME
+        except TransientError as error:
+            raise explain_failure(error, inputs, written.parent, need_bytes) from error
+
+
+def _make_manifest(
+    group_id: str,
+    report: WriteMsReport,
+    clock: StageClock,
+    data_files: dict[str, int],
+    provenance: Provenance,
+) -> Manifest:
+    """State what was published."""
+    present = [window.subband for window in report.spectral_windows]
+    seconds = {**report.stage_seconds, **clock.seconds}
+    # What the child took beyond its own stages: to start, and to end.
+    seconds["child"] = round(seconds.pop("write") - sum(report.stage_seconds.values()), 3)
+    return Manifest(
+        group_id=group_id,
+        state=GroupState.of(len(present)),
+        missing=[sb for sb in map(subband_label, range(N_SUBBANDS)) if sb not in present],
+        files=data_files,
+        provenance=provenance,
+        **{**report.model_dump(), "stage_seconds": seconds},
+    )
 
 
 def _named_files(
@@ -184,13 +223,3 @@ def _named_files(
             remedy="pass a SubbandGroup, a list of paths, or file_list=[...]",
         )
     return [Path(file).absolute() for file in file_list]
-
-
-def _size_bytes(path: Path) -> int:
-    """Size of an input, or a clear word that it is gone."""
-    try:
-        return path.stat().st_size
-    except OSError as error:
-        raise InputError(
-            f"cannot read {path}: {error.strerror}", reason="vanished_input"
-        ) from error

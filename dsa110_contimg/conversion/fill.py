@@ -14,19 +14,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dsa110_contimg.conversion.chunks import SubbandSamples
 from dsa110_contimg.conversion.geometry import GroupGeometry, antenna_phasors
-from dsa110_contimg.conversion.kernel import gather, rotate_and_flag, weigh
+from dsa110_contimg.conversion.kernel import pack_flags, rotate, weigh
 from dsa110_contimg.conversion.skeleton import BULK_COLUMNS, MsLayout
 from dsa110_contimg.instrument import POLARIZATIONS_CASA
 
 _BLOCK_ROWS = 1024
-"""A block of visibilities is 0.8 MB: it stays in a core's cache between the passes."""
+"""A block of visibilities is 0.8 MB: it is still in a core's cache when it is written."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,8 @@ def fill(
             stack.callback(os.close, handles[column])
 
         def work(spw: int) -> SpwStatistics:
-            phasors = antenna_phasors(geometry.antenna_delta_w_m, layout.spw_freqs_hz[spw])
+            file_freqs_hz = layout.spw_freqs_hz[spw][::-1]
+            phasors = antenna_phasors(geometry.antenna_delta_w_m, file_freqs_hz)
             writer = _WindowWriter(handles, spw * layout.n_rows_per_spw)
             writer.put("UVW", 0, uvw)
             return _fill_window(writer, layout, phasors, baselines, inputs[spw])
@@ -172,32 +172,20 @@ def _fill_window(
 ) -> SpwStatistics:
     """Write one window, block by block."""
     n_chan, n_pol, n_rows = layout.n_channels, len(POLARIZATIONS_CASA), layout.n_rows_per_spw
-    block = (min(_BLOCK_ROWS, n_rows), n_chan, n_pol)
-    buffers: dict[str, npt.NDArray[Any]] = {
-        "visdata": np.empty(block, dtype=np.complex64),
-        "flags": np.empty(block, dtype=np.uint8),
-        "nsamples": np.empty(block, dtype=np.float32),
-    }
-    packed = np.empty((block[0], n_chan * n_pol // 8), dtype=np.uint8)
-    weight = np.empty((block[0], n_pol), dtype=np.float32)
-    sigma = np.empty_like(weight)
+    data = np.empty((min(_BLOCK_ROWS, n_rows), n_chan, n_pol), dtype=np.complex64)
+    packed = np.empty((n_rows, n_chan * n_pol // 8), dtype=np.uint8)
+    weight, sigma = np.empty((2, n_rows, n_pol), dtype=np.float32)
     flagged = nonfinite = 0
     with SubbandSamples(path) as samples:
         for first in range(0, n_rows, _BLOCK_ROWS):
             last = min(first + _BLOCK_ROWS, n_rows)
-            rows = {name: buffer[: last - first] for name, buffer in buffers.items()}
-            for name, out in rows.items():
-                table = samples.block(name, first, last)
-                gather(table.samples, table.starts, table.chunk, table.first_row, first, out)
-                del table
-            bits = packed[: last - first]
-            counts = rotate_and_flag(
-                first, baselines.rows, phasors, rows["visdata"], rows["flags"], bits
-            )
-            flagged, nonfinite = flagged + counts[0], nonfinite + counts[1]
-            weigh(rows["nsamples"], weight, sigma)
-            writer.put("DATA", first, rows["visdata"])
-            writer.put("FLAG", first, bits)
-            writer.put("WEIGHT", first, weight[: last - first])
-            writer.put("SIGMA", first, sigma[: last - first])
+            rows, bits = data[: last - first], packed[first:last]
+            vis, flags, counts = (samples.block(name, first, last) for name in samples.names)
+            flagged += pack_flags(first, *flags, bits)
+            also, bad = rotate(first, baselines.rows, phasors, *vis, rows, bits)
+            flagged, nonfinite = flagged + also, nonfinite + bad
+            weigh(first, *counts, weight[first:last], sigma[first:last])
+            writer.put("DATA", first, rows)
+    for column, values in (("FLAG", packed), ("WEIGHT", weight), ("SIGMA", sigma)):
+        writer.put(column, 0, values)
     return SpwStatistics(flagged / (n_rows * n_chan * n_pol), nonfinite)

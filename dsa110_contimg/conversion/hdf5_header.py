@@ -308,10 +308,35 @@ def open_hdf5(path: Path) -> Iterator[Hdf5Header]:
     TransientError
         If this process or the file server, not the file, is at fault.
     """
-    try:
+    with named_errors(path):
         _check_regular(path)
         with h5py.File(path, "r") as file:
             yield Hdf5Header(path, file)
+
+
+@contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """Name what goes wrong while a file is opened or read.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Yields
+    ------
+    None
+        The body uses the file.
+
+    Raises
+    ------
+    InputError
+        If it is missing, empty, unreadable, truncated, not HDF5 or damaged.
+    TransientError
+        If this process or the file server, not the file, is at fault.
+    """
+    try:
+        yield
     except OSError as error:
         raise _named_os_error(path, error) from error
     except (RuntimeError, KeyError, ValueError, TypeError) as error:

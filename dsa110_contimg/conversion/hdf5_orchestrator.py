@@ -18,7 +18,7 @@ from dsa110_contimg.conversion.models import (
     Manifest,
     SubbandGroup,
 )
-from dsa110_contimg.errors import ContimgError, InputError
+from dsa110_contimg.errors import ContimgError, InputError, name_os_error
 from dsa110_contimg.forkserver import fork_server
 from dsa110_contimg.models import Model
 from dsa110_contimg.settings import get_settings
@@ -79,24 +79,35 @@ def convert_group(options: ConversionOptions) -> ConversionResult:
     TransientError
         If space, time or a process ran out, or another process holds the MS.
     """
+    try:
+        return _convert(options)
+    except OSError as error:
+        # What a closer place could have named better; no failure goes without a reason.
+        raise name_os_error(error, f"cannot convert {options.group.group_id}") from error
+
+
+def _convert(options: ConversionOptions) -> ConversionResult:
+    """Convert one group, unless its MS is there already."""
     start = time.perf_counter()
     group = options.group
 
-    def result(state: ConversionState, reason: str | None, warnings: list[str]) -> ConversionResult:
+    def result(
+        state: ConversionState, reason: str | None, writer: DirectSubbandWriter | None = None
+    ) -> ConversionResult:
         return ConversionResult(
             group_id=group.group_id,
             state=state,
             ms_path=None if state is ConversionState.REJECTED else str(options.ms_path),
             reason=reason,
             seconds=round(time.perf_counter() - start, 3),
-            warnings=warnings,
+            warnings=writer.warnings if writer else [],
+            cleanup_failures=writer.cleanup_failures if writer else [],
         )
 
     if group.state is GroupState.INCOMPLETE:
         return result(
             ConversionState.REJECTED,
             f"incomplete: {len(group.present)} of 16 subbands; missing {', '.join(group.missing)}",
-            [],
         )
     with exclusive_ms(
         options.ms_path,
@@ -106,7 +117,7 @@ def convert_group(options: ConversionOptions) -> ConversionResult:
     ):
         manifest = read_manifest(options.ms_path) if options.skip_existing else None
         if manifest is not None and _lacks_nothing(manifest, group):
-            return result(ConversionState.SKIPPED, "its MS is there and checks out", [])
+            return result(ConversionState.SKIPPED, "its MS is there and checks out")
         writer = DirectSubbandWriter(
             group,
             options.ms_path,
@@ -117,7 +128,7 @@ def convert_group(options: ConversionOptions) -> ConversionResult:
         )
         writer.write()
     lacks = f"semi-complete: without {', '.join(group.missing)}" if group.missing else None
-    return result(ConversionState.CONVERTED, lacks, writer.warnings)
+    return result(ConversionState.CONVERTED, lacks, writer)
 
 
 def convert_subband_groups_to_ms(
@@ -175,7 +186,10 @@ def convert_subband_groups_to_ms(
     Raises
     ------
     InputError
-        If `input_dir` cannot be read, or an argument is not understood.
+        If `input_dir` cannot be read, the checkpoint or the logs may not be written, or an
+        argument is not understood.
+    TransientError
+        If there is no space for the checkpoint or the logs.
     """
     _refuse_unknown(writer, unknown)
     settings = get_settings()
@@ -184,6 +198,9 @@ def convert_subband_groups_to_ms(
     scratch_root = Path(scratch_dir) if scratch_dir else target / ".sandboxes"
     listing = find_groups(Path(input_dir), _as_utc(start_time), _as_utc(end_time))
     results: list[ConversionResult] = []
+    checkpoint = Path(checkpoint_file) if checkpoint_file is not None else None
+    if checkpoint is not None:
+        _write_checkpoint(checkpoint, results)
     log_dir = settings.logs_dir / "conversion"
     with fork_server(log_dir / "forkserver.log"):
         for group in listing.groups:
@@ -198,8 +215,8 @@ def convert_subband_groups_to_ms(
                 skip_existing=skip_existing,
             )
             results.append(_convert_or_explain(options))
-            if checkpoint_file is not None:
-                _write_checkpoint(Path(checkpoint_file), results)
+            if checkpoint is not None:
+                _try_checkpoint(checkpoint, results)
             if progress is not None:
                 progress(results[-1], len(results), len(listing.groups))
     return results
@@ -247,7 +264,19 @@ def _lacks_nothing(manifest: Manifest, group: SubbandGroup) -> bool:
 def _write_checkpoint(path: Path, results: list[ConversionResult]) -> None:
     """Write all results so far."""
     rows = [result.model_dump(mode="json") for result in results]
-    write_text_atomic(path, json.dumps(rows, indent=1))
+    try:
+        write_text_atomic(path, json.dumps(rows, indent=1))
+    except OSError as error:
+        raise name_os_error(error, f"cannot write the checkpoint {path}") from error
+
+
+def _try_checkpoint(path: Path, results: list[ConversionResult]) -> None:
+    """Write all results so far; that it fails is a warning, for the groups are done."""
+    try:
+        _write_checkpoint(path, results)
+    except ContimgError as error:
+        warnings = [*results[-1].warnings, error.message]
+        results[-1] = results[-1].model_copy(update={"warnings": warnings})
 
 
 def _as_utc(moment: str | datetime | None) -> datetime | None:

@@ -98,6 +98,8 @@ class ConversionResult(Model):
     """Wall time."""
     warnings: list[str] = Field(default_factory=list)
     """What went wrong without harm to the MS, e.g. a sandbox that could not be removed."""
+    cleanup_failures: list[str] = Field(default_factory=list)
+    """Those of the warnings that say what could not be removed."""
 
 
 class SpectralWindow(Model):

@@ -72,6 +72,10 @@ def _list(directory: Path) -> list[Path]:
             reason="permission_denied",
             remedy="grant read and search permission on it",
         ) from None
+    except OSError as error:
+        raise InputError(
+            f"{directory} cannot be listed: {error.strerror}", reason="unreadable_directory"
+        ) from error
 
 
 def _is_date(name: str) -> bool:

@@ -15,6 +15,8 @@ import numpy as np
 
 from dsa110_contimg.conversion.fill import BaselineTable
 from dsa110_contimg.conversion.geometry import GroupGeometry
+from dsa110_contimg.conversion.hdf5_header import named_errors
+from dsa110_contimg.conversion.kernel import LARGEST_VISIBILITY
 from dsa110_contimg.conversion.skeleton import MsLayout
 from dsa110_contimg.errors import TransientError
 from dsa110_contimg.instrument import SPEED_OF_LIGHT_M_S
@@ -77,12 +79,13 @@ def _expected_row(
     """Compute what one row must hold, from the raw file."""
     time, baseline = divmod(row, len(layout.antenna1))
     p, q, in_order = baselines.rows[baseline]
-    with h5py.File(path, "r") as raw:
+    with named_errors(path), h5py.File(path, "r") as raw:
         vis = raw["Data/visdata"][row, 0][::-1].astype(np.complex128)
-        flags = raw["Data/flags"][row, 0][::-1]
+        # A damaged boolean may be neither 0 nor 1.
+        flags = raw["Data/flags"][row, 0][::-1].view(np.uint8) != 0
     delta_w = geometry.antenna_delta_w_m[time]
     turns = np.outer(layout.spw_freqs_hz[spw] / SPEED_OF_LIGHT_M_S, delta_w[p] - delta_w[q])
-    bad = ~np.isfinite(vis)
+    bad = ~(np.abs(vis.real) + np.abs(vis.imag) < LARGEST_VISIBILITY)
     vis[bad] = 0.0
     conjugated = np.conj(vis) if in_order else vis
     return {

@@ -12,7 +12,7 @@ from astropy.time import Time
 
 from dsa110_contimg import instrument
 from dsa110_contimg.conversion.geometry import antenna_phasors, group_geometry
-from dsa110_contimg.conversion.kernel import gather, rotate_and_flag, weigh
+from dsa110_contimg.conversion.kernel import pack_flags, rotate, weigh
 
 
 def warm_up() -> None:
@@ -27,20 +27,19 @@ def warm_up() -> None:
         instrument.SITE_LONGITUDE_DEG * units.deg, instrument.SITE_LATITUDE_DEG * units.deg
     )
     geometry = group_geometry(Time.now().jd + np.arange(2.0) / 86400, np.eye(3), site, 0.9)
-    phasors = antenna_phasors(geometry.antenna_delta_w_m, np.full(8, 1.4e9))
-    shape = (1, 8, 2)
-    start = np.zeros((1, 1, 1), dtype=np.int64)
-    chunk = np.array(shape)
-    bits = np.zeros((1, 2), dtype=np.uint8)
+    n_chan, n_pol = instrument.N_CHANNELS_PER_SUBBAND, len(instrument.POLARIZATIONS_CASA)
+    phasors = antenna_phasors(geometry.antenna_delta_w_m, np.full(n_chan, 1.4e9))
+    shape = (1, n_chan, n_pol)
+    starts = np.zeros((1, 1, 1), dtype=np.int64)
+    bits = np.zeros((1, n_chan * n_pol // 8), dtype=np.uint8)
     baselines = np.zeros((1, 3), dtype=np.int32)
-    weight, sigma = np.zeros((1, 2), dtype=np.float32), np.zeros((1, 2), dtype=np.float32)
-    for kind in (np.complex64, np.uint8, np.float32):
-        samples = np.zeros(16, kind)
-        for view in (samples, _read_only(samples)):
-            gather(view, start, chunk, 0, 0, np.zeros(shape, kind))
-    flags, vis = np.zeros(shape, np.uint8), np.zeros(shape, np.complex64)
-    rotate_and_flag(0, baselines, phasors, vis, flags, bits)
-    weigh(np.zeros(shape, np.float32), weight, sigma)
+    weight, sigma = np.zeros((2, 1, n_pol), dtype=np.float32)
+    vis, flags, counts = (np.zeros(shape, kind).ravel() for kind in ("c8", "u1", "f4"))
+    for view in (np.asarray, _read_only):
+        pack_flags(0, view(flags), starts, shape, 0, bits)
+        data = np.zeros(shape, np.complex64)
+        rotate(0, baselines, phasors, view(vis), starts, shape, 0, data, bits)
+        weigh(0, view(counts), starts, shape, 0, weight, sigma)
 
 
 def _read_only(samples: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:

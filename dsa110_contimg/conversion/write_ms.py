@@ -9,6 +9,7 @@ import numpy as np
 from astropy import units
 from astropy.coordinates import EarthLocation
 
+from dsa110_contimg.conversion.diagnosis import check_open_files
 from dsa110_contimg.conversion.fill import BaselineTable, fill
 from dsa110_contimg.conversion.geometry import GroupGeometry, group_geometry
 from dsa110_contimg.conversion.models import SpectralWindow
@@ -68,8 +69,10 @@ def write_ms(options: WriteMsOptions) -> WriteMsReport:
     InputError
         If a file is damaged, or the files do not belong together.
     TransientError
-        If the finished MS does not pass its self-check.
+        If too few files may be open, or the finished MS does not pass its self-check.
     """
+    # A fork has the limits of its server, not those of the task.
+    check_open_files(options.workers)
     clock = StageClock(options.group_id)
     with clock.stage("headers"):
         headers = _read_headers(options.files)

@@ -86,14 +86,13 @@ def image_source(options: ImageSourceOptions) -> SourceResult:
     target = options.products_dir / options.source.name
     result = _earlier_result(target, options, provenance)
     if result is None:
-        need_bytes = _bytes_needed(options, len(spws))
-        check_target(target, need_bytes)
+        check_target(target, _bytes_needed(options, len(spws)))
         purpose = options.purpose or f"imaging {options.source.name}"
         with exclusive_ms(target, purpose, timeout_s=options.lock_timeout_s):
             # Whoever held the lock before may have done the work.
             result = _earlier_result(target, options, provenance)
             if result is None:
-                result = _image(options, info, spws, provenance, target, need_bytes, start)
+                result = _image(options, info, spws, provenance, start)
     return result.model_copy(update={"seconds": time.perf_counter() - start})
 
 
@@ -218,8 +217,6 @@ def _image(
     info: MsInfo,
     spws: list[SpwInfo],
     provenance: Provenance,
-    target: Path,
-    need_bytes: int,
     start: float,
 ) -> SourceResult:
     """Do the work in a sandbox and a child, and publish the products."""
@@ -228,7 +225,9 @@ def _image(
         options.products_dir / ".sandboxes",
     ]
     log_dir = options.log_dir or options.products_dir / ".logs"
-    with open_sandbox(f"imaging_{options.source.name}", roots, need_bytes) as sandbox:
+    name, need_bytes = options.source.name, _bytes_needed(options, len(spws))
+    wait_s = options.lock_timeout_s if options.serialize_ms_access else 0.0
+    with open_sandbox(f"imaging_{name}", roots, need_bytes) as sandbox:
         tree, scratch = sandbox.path / "products", sandbox.path / "scratch"
         tree.mkdir()
         scratch.mkdir()
@@ -242,12 +241,11 @@ def _image(
                 scratch_dir=scratch,
                 tree_dir=tree,
             ),
-            timeout_s=options.timeout_s
-            + (options.lock_timeout_s if options.serialize_ms_access else 0.0),
-            log_path=log_dir / f"{options.source.name}.log",
+            timeout_s=options.timeout_s + wait_s,
+            log_path=log_dir / f"{name}.log",
             scratch_dir=scratch,
         )
         result = result.model_copy(update={"seconds": time.perf_counter() - start})
         (tree / RESULT_FILE).write_text(result.model_dump_json(indent=1), encoding="utf-8")
-        publish_tree(tree, target, StageClock(options.source.name))
+        publish_tree(tree, options.products_dir / name, StageClock(name))
     return result.model_copy(update={"notes": result.notes + sandbox.warnings})

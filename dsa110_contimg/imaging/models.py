@@ -75,7 +75,7 @@ class ImagingOptions(Model):
     """Imaging and deconvolution of one window."""
     private_copy: PrivateCopyOptions | None = PrivateCopyOptions()
     """Image a copy that is rotated to the source and averaged; None: image the MS itself, at
-    about five times the cost."""
+    about seven times the cost."""
     spws: tuple[int, ...] | None = None
     """Ids of the windows to image; None: all."""
     max_spws: int | None = Field(None, ge=1)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dsa110_contimg.catalog.sources import Source
+from dsa110_contimg.photometry.forced import BORDER_FRACTION
 from dsa110_contimg.photometry.models import SpwMeasurement
 from dsa110_contimg.provenance import Provenance
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from astropy.io.fits import Header
     from astropy.wcs import WCS
     from matplotlib.axes import Axes
+    from matplotlib.colors import AsinhNorm
     from matplotlib.figure import SubFigure
 
 _THUMBNAIL_FRACTION = 0.25
@@ -24,6 +26,8 @@ _THUMBNAIL_FRACTION = 0.25
 _COLUMNS = 4
 _RANGE_SIGMA = (-4.0, 12.0)
 """Grey scale in units of the noise, unless the source is brighter."""
+_LINEAR_SIGMA = 4.0
+"""Up to here the grey scale is linear, beyond it logarithmic."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +122,8 @@ def _draw_mean(
     n_y, n_x = mean.shape
     ax = figure.add_subplot(projection=wcs)
     error_jy = sum(t.measurement.rms_jy**-2 for t in thumbnails) ** -0.5
-    vmin, vmax = _grey_range(mean, error_jy)
-    drawn = ax.imshow(1e3 * mean, origin="lower", cmap="gray_r", vmin=1e3 * vmin, vmax=1e3 * vmax)
+    norm = _grey_scale(1e3 * mean, 1e3 * error_jy)
+    drawn = ax.imshow(1e3 * mean, origin="lower", cmap="gray_r", norm=norm)
     figure.colorbar(drawn, ax=ax, shrink=0.85, label="mJy/beam")
     _mark(ax, n_x // 2, n_y // 2, inner_px=8.0, outer_px=20.0)
     _draw_beam(ax, header)
@@ -151,8 +155,8 @@ def _draw_thumbnail(ax: Axes, thumbnail: Thumbnail) -> None:
     n_y, n_x = thumbnail.image.shape
     half = int(_THUMBNAIL_FRACTION * min(n_y, n_x)) // 2
     cut = thumbnail.image[n_y // 2 - half : n_y // 2 + half, n_x // 2 - half : n_x // 2 + half]
-    vmin, vmax = _grey_range(cut, thumbnail.measurement.rms_jy)
-    ax.imshow(cut, origin="lower", cmap="gray_r", vmin=vmin, vmax=vmax)
+    norm = _grey_scale(cut, thumbnail.measurement.rms_jy)
+    ax.imshow(cut, origin="lower", cmap="gray_r", norm=norm)
     _mark(ax, half, half, inner_px=4.0, outer_px=10.0)
     measurement = thumbnail.measurement
     ax.set_title(
@@ -167,7 +171,11 @@ def _mark(ax: Axes, x: int, y: int, *, inner_px: float, outer_px: float) -> None
     ax.plot([x, x], [y + inner_px, y + outer_px], color="tab:red", linewidth=1.2)
 
 
-def _grey_range(image: npt.NDArray[np.floating], rms_jy: float) -> tuple[float, float]:
-    """Choose the grey scale: the noise is visible, and the source is not a white hole."""
-    low, high = (sigma * rms_jy for sigma in _RANGE_SIGMA)
-    return low, max(high, float(image.max()))
+def _grey_scale(image: npt.NDArray[np.floating], rms: float) -> AsinhNorm:
+    """Choose a grey scale that shows the noise and does not saturate the source."""
+    from matplotlib.colors import AsinhNorm
+
+    low, high = (sigma * rms for sigma in _RANGE_SIGMA)
+    border = [round(BORDER_FRACTION * size) for size in image.shape]
+    inside = image[border[0] : -border[0], border[1] : -border[1]]
+    return AsinhNorm(_LINEAR_SIGMA * rms, vmin=low, vmax=max(high, float(inside.max())))

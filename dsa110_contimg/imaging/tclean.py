@@ -13,6 +13,7 @@ import numpy.typing as npt
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import ScienceQualityError
 from dsa110_contimg.imaging.models import CleanOptions, MsInfo
+from dsa110_contimg.photometry.forced import BORDER_FRACTION
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
@@ -102,7 +103,6 @@ class TcleanImager:
         options: CleanOptions,
         scratch_dir: Path,
     ):
-        self._options = options
         self._info = info
         self._scratch_dir = scratch_dir
         self._parameters: dict[str, Any] = {
@@ -120,6 +120,7 @@ class TcleanImager:
             "niter": options.max_iterations,
             "nsigma": options.stop_sigma,
             "cyclefactor": _CYCLE_FACTOR,
+            "mask": _clean_region(options.image_size_px),
             "pblimit": _NO_MASK,
             "interactive": False,
             "savemodel": "none",
@@ -156,6 +157,12 @@ class TcleanImager:
             return _read_stamp(prefix, self._info)
         finally:
             shutil.rmtree(folder)
+
+
+def _clean_region(size_px: int) -> str:
+    """Keep CLEAN away from the border, where it would take aliases for sources."""
+    width_px = round((1.0 - 2.0 * BORDER_FRACTION) * size_px)
+    return f"centerbox[[{size_px // 2}pix, {size_px // 2}pix], [{width_px}pix, {width_px}pix]]"
 
 
 def _read_stamp(prefix: Path, info: MsInfo) -> Stamp:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pkgutil
 
 from dsa110_contimg.models import Model
 from dsa110_contimg.settings import get_settings
@@ -32,4 +33,4 @@ def raise_alert(alert: Alert) -> None:
     _log.error("ALERT %s: %s: %s", alert.kind, alert.subject, alert.message)
     callback = get_settings().alert_callback
     if callback is not None:
-        callback(alert)
+        pkgutil.resolve_name(callback)(alert)

@@ -11,6 +11,7 @@ from dsa110_contimg.errors import InputError, TransientError
 
 FINISHED_STATES = frozenset({"success", "failed"})
 _PAGE = 100
+_TIMEOUT_S = 15.0
 
 
 class _AllAdminsToken(httpx.Auth):
@@ -19,7 +20,10 @@ class _AllAdminsToken(httpx.Auth):
     requires_response_body = True
 
     def __init__(self, url: str):
-        self._request = httpx.Request("GET", f"{url}/auth/token")
+        # A request that the client did not build has no time-out of its own.
+        self._request = httpx.Request(
+            "GET", f"{url}/auth/token", extensions={"timeout": httpx.Timeout(_TIMEOUT_S).as_dict()}
+        )
         self._token = ""
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
@@ -50,7 +54,7 @@ class AirflowClient:
         self._http = httpx.Client(
             base_url=f"{url}/api/v2",
             auth=_AllAdminsToken(url),
-            timeout=30.0,
+            timeout=_TIMEOUT_S,
             transport=httpx.HTTPTransport(retries=3),
             trust_env=False,
         )

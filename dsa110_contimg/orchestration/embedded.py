@@ -146,6 +146,12 @@ class EmbeddedAirflow:
 
     def _start_services(self) -> None:
         """Start everything; the scheduler last, for its first tasks call the api-server."""
+        if choose_port(self._port) != self._port:
+            raise InputError(
+                f"port {self._port} of {LOOPBACK} is taken",
+                reason="port_taken",
+                remedy="choose another --port, or none",
+            )
         started = time.time()
         for name, options in (
             ("api-server", ()),

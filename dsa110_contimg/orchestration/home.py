@@ -114,6 +114,7 @@ class AirflowHome:
                         "base_log_folder": self.logs_dir / "tasks",
                         "dag_processor_child_process_log_directory": self.logs_dir / "parsing",
                     },
+                    "metrics": self._metrics_options(),
                     "usage_data_collection": {"enabled": False},
                 }
             ),
@@ -133,6 +134,13 @@ class AirflowHome:
         # All fields are in the environment: no file may add to them.
         variables[CONFIG_FILE_VARIABLE] = os.devnull
         return variables
+
+    def _metrics_options(self) -> dict[str, object]:
+        """Have Airflow send its metrics, if there is somebody to listen."""
+        if self.settings.statsd_address is None:
+            return {"statsd_on": False}
+        host, port = self.settings.statsd_address.split(":")
+        return {"statsd_on": True, "statsd_host": host, "statsd_port": port}
 
     def _cache_variables(self) -> dict[str, str]:
         """Keep the libraries' caches inside the work directory."""

@@ -1,12 +1,18 @@
-"""Small files: written whole or not at all."""
+"""Files written whole or not at all, and trees removed for sure or reported."""
 
 from __future__ import annotations
 
+import logging
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
+
+_log = logging.getLogger(__name__)
+_ErrorInfo = tuple[type[BaseException], BaseException, TracebackType]
 
 
 def fsync_path(path: Path) -> None:
@@ -61,3 +67,36 @@ def write_text_atomic(path: Path, text: str) -> None:
     """
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def remove_for_sure(path: Path) -> list[str]:
+    """Remove a file or a tree, and look whether it is gone.
+
+    Parameters
+    ----------
+    path : Path
+        What to remove; need not exist.
+
+    Returns
+    -------
+    list of str
+        What could not be removed, a sentence each; it is logged as well.
+    """
+    problems: list[str] = []
+
+    def note(_function: object, name: str, info: _ErrorInfo) -> None:
+        if not isinstance(info[1], FileNotFoundError):
+            problems.append(f"could not remove {name}: {info[1]}")
+
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, onerror=note)
+        else:
+            path.unlink(missing_ok=True)
+        if path.exists() and not problems:
+            problems.append(f"{path} is still there after its removal")
+    except OSError as error:
+        problems.append(f"could not remove {path}: {error}")
+    for problem in problems:
+        _log.warning(problem)
+    return problems

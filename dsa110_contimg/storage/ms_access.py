@@ -8,6 +8,7 @@ and is never unlinked: removing one that may be held would split the waiters.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import time
@@ -18,8 +19,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from dsa110_contimg.errors import TransientError
+from dsa110_contimg.errors import TransientError, name_os_error
 from dsa110_contimg.models import Model
+
+_log = logging.getLogger(__name__)
 
 
 class Holder(Model):
@@ -128,36 +131,29 @@ def exclusive_ms(
 
     Raises
     ------
+    InputError
+        If the lock file may not be written.
     TransientError
-        If the time runs out; the message says who holds the MS.
+        If the time runs out (the message says who holds the MS), or the lock cannot be
+        taken for want of space or open files.
     """
     ms = canonical_ms(ms_path)
-    path = lock_path(ms)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
+    lock = FileLock(lock_path(ms))
     try:
+        lock_path(ms).parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=timeout_s)
+        lock_path(ms).write_text(_sign(purpose).model_dump_json(), encoding="utf-8")
     except Timeout:
-        holder = read_holder(ms)
-        who = (
-            f"{holder.purpose} (pid {holder.pid} on {holder.host} since {holder.since})"
-            if holder
-            else "an unnamed process"
-        )
-        raise TransientError(
-            f"{ms} is held by {who}; waited {timeout_s:.0f} s", reason="ms_held"
-        ) from None
+        raise _held(ms, timeout_s) from None
+    except OSError as error:
+        lock.release()
+        raise name_os_error(error, f"cannot lock {ms}", denied="target_not_writable") from error
     start_s = time.time()
     try:
-        holder = Holder(
-            pid=os.getpid(),
-            host=socket.gethostname(),
-            purpose=purpose,
-            since=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        )
-        path.write_text(holder.model_dump_json(), encoding="utf-8")
         yield ms
     finally:
+        end_s = time.time()
+        lock.release()
         if access_log is not None:
             span = AccessSpan(
                 ms=str(ms),
@@ -165,17 +161,41 @@ def exclusive_ms(
                 pid=os.getpid(),
                 host=socket.gethostname(),
                 start_s=start_s,
-                end_s=time.time(),
+                end_s=end_s,
             )
             _append_line(access_log, json.dumps(span.model_dump()))
-        lock.release()
+
+
+def _sign(purpose: str) -> Holder:
+    """Say who this process is."""
+    return Holder(
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        purpose=purpose,
+        since=datetime.now(UTC).isoformat(timespec="milliseconds"),
+    )
+
+
+def _held(ms: Path, waited_s: float) -> TransientError:
+    """Say who holds an MS."""
+    holder = read_holder(ms)
+    who = (
+        f"{holder.purpose} (pid {holder.pid} on {holder.host} since {holder.since})"
+        if holder
+        else "an unnamed process"
+    )
+    return TransientError(f"{ms} is held by {who}; waited {waited_s:.0f} s", reason="ms_held")
 
 
 def _append_line(path: Path, line: str) -> None:
     """Append one line in one write, so that lines of several processes do not mix."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
-        os.write(descriptor, f"{line}\n".encode())
-    finally:
-        os.close(descriptor)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            os.write(descriptor, f"{line}\n".encode())
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        # The work on the MS is done; a line less in a log must not undo it.
+        _log.warning("cannot write to %s: %s", path, error)

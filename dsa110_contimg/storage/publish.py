@@ -7,18 +7,18 @@ MS without a manifest that checks out is not finished, whatever it looks like.
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
+import tempfile
 import uuid
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from dsa110_contimg.conversion.models import Manifest
-from dsa110_contimg.errors import ContimgError, InputError, TransientError
+from dsa110_contimg.errors import ContimgError, TransientError, name_os_error
 from dsa110_contimg.stages import StageClock
-from dsa110_contimg.storage.files import fsync_path, write_text_atomic
+from dsa110_contimg.storage.files import fsync_path, remove_for_sure, write_text_atomic
 
 _COPY_BUFFER_BYTES = 8 << 20
 _VOLATILE = "table.lock"
@@ -104,12 +104,11 @@ def check_target(target: Path, need_bytes: int) -> None:
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        probe = _hidden(target, "probe")
-        probe.touch()
-        probe.unlink()
+        # Without a name: nothing can be left behind.
+        with tempfile.TemporaryFile(dir=target.parent):
+            free_bytes = shutil.disk_usage(target.parent).free
     except OSError as error:
         raise _named(error, target) from error
-    free_bytes = shutil.disk_usage(target.parent).free
     if free_bytes < need_bytes:
         raise TransientError(
             f"{target.parent} has {free_bytes / 1e9:.2f} GB free, {need_bytes / 1e9:.2f} GB "
@@ -119,7 +118,7 @@ def check_target(target: Path, need_bytes: int) -> None:
         )
 
 
-def publish_tree(source: Path, target: Path, clock: StageClock | None = None) -> None:
+def publish_tree(source: Path, target: Path, clock: StageClock | None = None) -> list[str]:
     """Store a tree durably under its good name; the caller holds the lock of `target`.
 
     Parameters
@@ -131,6 +130,11 @@ def publish_tree(source: Path, target: Path, clock: StageClock | None = None) ->
     clock : StageClock, optional
         Notes the stages ``copy`` and ``rename``.
 
+    Returns
+    -------
+    list of str
+        What could not be removed beside the target, a sentence each.
+
     Raises
     ------
     InputError, TransientError
@@ -141,35 +145,36 @@ def publish_tree(source: Path, target: Path, clock: StageClock | None = None) ->
     staged = _hidden(target, "partial")
     try:
         with clock.stage("copy"):
-            shutil.copytree(source, staged, copy_function=_copy_durably)
-            for directory, _, _ in os.walk(staged, topdown=False):
-                fsync_path(Path(directory))
+            _copy_durably(source, staged)
         with clock.stage("rename"):
             manifest_path(target).unlink(missing_ok=True)
             if target.exists():
                 target.rename(_hidden(target, "replaced"))
             staged.rename(target)
             fsync_path(target.parent)
-    except (OSError, shutil.Error) as error:
+    except OSError as error:
         raise _named(error, target) from error
     finally:
-        remove_leftovers(target)
+        problems = remove_leftovers(target)
+    return problems
 
 
-def remove_leftovers(target: Path) -> None:
+def remove_leftovers(target: Path) -> list[str]:
     """Remove what a killed publication left; the caller holds the lock of `target`.
 
     Parameters
     ----------
     target : Path
         The good name.
+
+    Returns
+    -------
+    list of str
+        What could not be removed, a sentence each.
     """
-    for kind in ("partial", "replaced", "probe"):
-        for leftover in target.parent.glob(f".{target.name}.{kind}-*"):
-            if leftover.is_dir():
-                shutil.rmtree(leftover)
-            else:
-                leftover.unlink(missing_ok=True)
+    kinds = ("partial-*", "replaced-*", "manifest.json.*")
+    leftovers = [path for kind in kinds for path in target.parent.glob(f".{target.name}.{kind}")]
+    return [problem for path in leftovers for problem in remove_for_sure(path)]
 
 
 def write_manifest(ms_path: Path, manifest: Manifest) -> None:
@@ -181,8 +186,16 @@ def write_manifest(ms_path: Path, manifest: Manifest) -> None:
         The published MS.
     manifest : Manifest
         What it is.
+
+    Raises
+    ------
+    InputError, TransientError
+        If it cannot be written; the MS is then not finished.
     """
-    write_text_atomic(manifest_path(ms_path), manifest.model_dump_json(indent=1))
+    try:
+        write_text_atomic(manifest_path(ms_path), manifest.model_dump_json(indent=1))
+    except OSError as error:
+        raise _named(error, manifest_path(ms_path)) from error
 
 
 def _hidden(target: Path, kind: str) -> Path:
@@ -190,26 +203,20 @@ def _hidden(target: Path, kind: str) -> Path:
     return target.with_name(f".{target.name}.{kind}-{uuid.uuid4().hex[:8]}")
 
 
-def _copy_durably(source: str, target: str) -> str:
-    """Copy one file and force it to the disk."""
-    with Path(source).open("rb") as reader, Path(target).open("wb") as writer:
+def _copy_durably(source: Path, target: Path) -> None:
+    """Copy a file or a tree, and force all of it to the disk."""
+    if source.is_dir():
+        target.mkdir()
+        for entry in source.iterdir():
+            _copy_durably(entry, target / entry.name)
+        fsync_path(target)
+        return
+    with source.open("rb") as reader, target.open("wb") as writer:
         shutil.copyfileobj(reader, writer, _COPY_BUFFER_BYTES)
         writer.flush()
         os.fsync(writer.fileno())
-    return target
 
 
 def _named(error: OSError, target: Path) -> ContimgError:
-    """Name what keeps a tree from being stored."""
-    code = error.errno
-    if code == errno.ENOSPC:
-        return TransientError(
-            f"no space left while storing {target}", reason="disk_full", remedy="free space there"
-        )
-    if code in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
-        return InputError(
-            f"cannot write {target}: {error.strerror}",
-            reason="target_not_writable",
-            remedy="check its owner, its permissions and how its file system is mounted",
-        )
-    return TransientError(f"cannot store {target}: {error}", reason="publish_failed")
+    """Name what keeps something from being stored."""
+    return name_os_error(error, f"cannot write {target}", denied="target_not_writable")

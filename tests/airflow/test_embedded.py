@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import stat
+from importlib.metadata import version
 from pathlib import Path
 
 import psutil
@@ -51,15 +52,25 @@ def test_secrets_are_the_owners_alone(live: LiveAirflow) -> None:
     assert environments[0] in secrets.read_text()
 
 
-def test_a_service_that_cannot_start_is_named(tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        airflow = EmbeddedAirflow(Settings(work_dir=tmp_path), port=taken.getsockname()[1])
-        with pytest.raises(TransientError, match=r"(?s)api-server ended.*address already in use"):
-            airflow.__enter__()
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"port {port} of 127.0.0.1 is taken"):
+            EmbeddedAirflow(Settings(work_dir=tmp_path), port=port).__enter__()
+
+
+def test_a_service_that_cannot_start_is_named(tmp_path: Path) -> None:
+    """With the end of its log; and the others end too."""
+    home = AirflowHome(Settings(work_dir=tmp_path))
+    home.prepare()
+    home.database.write_text("spoilt " * 1000)
+    (home.path / "migrated").write_text(version("apache-airflow"))
+    with pytest.raises(TransientError, match=r"(?s)ended with status \d+.*file is not a database"):
+        EmbeddedAirflow(home.settings).__enter__()
     mine = psutil.Process().children(recursive=True)
-    assert not [child for child in mine if str(tmp_path) in child.environ().get("AIRFLOW_HOME", "")]
+    assert not [child for child in mine if child.environ().get("AIRFLOW_HOME") == str(home.path)]
 
 
 def test_environment_is_the_services_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

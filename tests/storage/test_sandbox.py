@@ -76,7 +76,7 @@ def test_dead_sandbox_goes_however_young(owner, tmp_path):
 
 def test_no_room_is_said_before_the_work(tmp_path):
     with (
-        pytest.raises(TransientError, match=r"no room for a sandbox of .* GB free") as caught,
+        pytest.raises(TransientError, match=r"no place for a sandbox of .* GB free") as caught,
         open_sandbox("group", [tmp_path], 1 << 60),
     ):
         pytest.fail("the sandbox was opened")

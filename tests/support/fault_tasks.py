@@ -101,13 +101,13 @@ class _FaultHandler(logging.Handler):
 
 def _prepare(options: TaskOptions) -> None:
     """Make this process the task."""
+    options.pid_file.write_text(str(os.getpid()))
     if options.fresh_children:
         os.environ.pop("DSA110_CONTIMG_FORKSERVER", None)
     if options.max_open_files is not None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (options.max_open_files,) * 2)
     write_ms.write_ms = faulty_write_ms
     watch_steps()
-    options.pid_file.write_text(str(os.getpid()))
 
 
 def _read_fault() -> tuple[str, str] | None:
@@ -135,10 +135,10 @@ def _truncate_when_read(path: Path) -> None:
     """Truncate a file at the moment when its mapped chunks are about to be read."""
     from dsa110_contimg.conversion import fill
 
-    gather = fill.gather
+    pack_flags = fill.pack_flags
 
-    def truncate_and_gather(*arguments: Any) -> None:
+    def truncate_and_pack(*arguments: Any) -> int:
         os.truncate(path, 1000)
-        gather(*arguments)
+        return pack_flags(*arguments)
 
-    fill.gather = truncate_and_gather
+    fill.pack_flags = truncate_and_pack
