@@ -8,20 +8,19 @@ end with their process.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from dsa110_contimg.conversion.bulk import BulkFiles
 from dsa110_contimg.conversion.chunks import SubbandSamples
 from dsa110_contimg.conversion.geometry import GroupGeometry, antenna_phasors
 from dsa110_contimg.conversion.kernel import pack_flags, rotate, weigh
-from dsa110_contimg.conversion.skeleton import BULK_COLUMNS, MsLayout
+from dsa110_contimg.conversion.skeleton import MsLayout
 from dsa110_contimg.instrument import POLARIZATIONS_CASA
 
 _BLOCK_ROWS = 1024
@@ -98,20 +97,22 @@ class BaselineTable:
         return np.ascontiguousarray(uvw.reshape(-1, 3))
 
 
-def fill(
-    files: dict[str, Path],
+def start_fill(
+    pool: Executor,
+    bulk: BulkFiles,
     layout: MsLayout,
     geometry: GroupGeometry,
     baselines: BaselineTable,
     inputs: Sequence[Path],
-    workers: int,
-) -> list[SpwStatistics]:
-    """Write the bulk columns of all windows.
+) -> list[Future[SpwStatistics]]:
+    """Have the bulk columns of all windows written.
 
     Parameters
     ----------
-    files : dict of str to Path
-        Bulk column to its file, from `skeleton.make_skeleton`.
+    pool : Executor
+        The workers.
+    bulk : BulkFiles
+        The files to write; must stay open until the work is done.
     layout : MsLayout
         The MS.
     geometry : GroupGeometry
@@ -120,60 +121,39 @@ def fill(
         The baselines of one integration.
     inputs : sequence of Path
         One subband file per window, in order of the windows.
-    workers : int
-        Number of threads.
 
     Returns
     -------
-    list of SpwStatistics
+    list of Future of SpwStatistics
         One per window.
     """
     uvw = baselines.uvw_m(geometry)
-    with ExitStack() as stack:
-        handles = {}
-        for column in BULK_COLUMNS:
-            handles[column] = os.open(files[column], os.O_WRONLY)
-            stack.callback(os.close, handles[column])
 
-        def work(spw: int) -> SpwStatistics:
-            file_freqs_hz = layout.spw_freqs_hz[spw][::-1]
-            phasors = antenna_phasors(geometry.antenna_delta_w_m, file_freqs_hz)
-            writer = _WindowWriter(handles, spw * layout.n_rows_per_spw)
-            writer.put("UVW", 0, uvw)
-            return _fill_window(writer, layout, phasors, baselines, inputs[spw])
+    def work(spw: int) -> SpwStatistics:
+        bulk.put("UVW", spw * layout.n_rows_per_spw, uvw)
+        file_freqs_hz = layout.spw_freqs_hz[spw][::-1]
+        phasors = antenna_phasors(geometry.antenna_delta_w_m, file_freqs_hz)
+        return _fill_window(bulk, layout, spw, phasors, baselines, inputs[spw])
 
-        with ThreadPoolExecutor(workers, thread_name_prefix="fill") as pool:
-            return list(pool.map(work, range(len(inputs))))
-
-
-class _WindowWriter:
-    """Writes rows of one window into the bulk files."""
-
-    def __init__(self, handles: dict[str, int], first_row: int):
-        self._handles = handles
-        self._first_row = first_row
-
-    def put(self, column: str, row: int, rows: npt.NDArray[np.generic]) -> None:
-        """Write whole rows at their place."""
-        row_bytes = rows.nbytes // len(rows)
-        place = (self._first_row + row) * row_bytes
-        view = rows.data.cast("B")
-        while view:
-            written = os.pwrite(self._handles[column], view, place)
-            view, place = view[written:], place + written
+    return [pool.submit(work, spw) for spw in range(len(inputs))]
 
 
 def _fill_window(
-    writer: _WindowWriter,
+    bulk: BulkFiles,
     layout: MsLayout,
+    spw: int,
     phasors: npt.NDArray[np.complex64],
     baselines: BaselineTable,
     path: Path,
 ) -> SpwStatistics:
     """Write one window, block by block."""
-    n_chan, n_pol, n_rows = layout.n_channels, len(POLARIZATIONS_CASA), layout.n_rows_per_spw
-    data = np.empty((min(_BLOCK_ROWS, n_rows), n_chan, n_pol), dtype=np.complex64)
-    packed = np.empty((n_rows, n_chan * n_pol // 8), dtype=np.uint8)
+    n_rows, n_pol, row0 = (
+        layout.n_rows_per_spw,
+        len(POLARIZATIONS_CASA),
+        spw * layout.n_rows_per_spw,
+    )
+    data = np.empty((min(_BLOCK_ROWS, n_rows), layout.n_channels, n_pol), dtype=np.complex64)
+    packed = np.empty((n_rows, layout.n_channels * n_pol // 8), dtype=np.uint8)
     weight, sigma = np.empty((2, n_rows, n_pol), dtype=np.float32)
     flagged = nonfinite = 0
     with SubbandSamples(path) as samples:
@@ -185,7 +165,7 @@ def _fill_window(
             also, bad = rotate(first, baselines.rows, phasors, *vis, rows, bits)
             flagged, nonfinite = flagged + also, nonfinite + bad
             weigh(first, *counts, weight[first:last], sigma[first:last])
-            writer.put("DATA", first, rows)
+            bulk.put("DATA", row0 + first, rows)
     for column, values in (("FLAG", packed), ("WEIGHT", weight), ("SIGMA", sigma)):
-        writer.put(column, 0, values)
-    return SpwStatistics(flagged / (n_rows * n_chan * n_pol), nonfinite)
+        bulk.put(column, row0, values)
+    return SpwStatistics(flagged / (8 * packed.size), nonfinite)

@@ -1,13 +1,15 @@
 """A Measurement Set with everything but its bulk data, made by casacore.
 
 The bulk columns stand each in a TiledColumnStMan of its own, with tiles that span whole
-cells: casacore allocates their files at the exact size, and each is then a plain C array
-``[row][channel][polarization]`` that the fill can write without casacore.
+cells: the file of such a column is a plain C array ``[row][channel][polarization]`` that the
+fill can write without casacore. casacore would first write zeros to all of it: it is given the
+null device instead, and the file that was filled takes its place.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import numpy.typing as npt
 from astropy.coordinates import EarthLocation
 
 from dsa110_contimg import __version__
+from dsa110_contimg.conversion.bulk import BULK_CELLS
 from dsa110_contimg.conversion.geometry import PhaseCenter
 from dsa110_contimg.instrument import DISH_DIAMETER_M, POLARIZATIONS_CASA
 
@@ -27,7 +30,10 @@ _MJD_ZERO_JD = 2400000.5
 _MAX_TILE_ROWS = 1200
 """Bounds a DATA tile to about 1 MB: small enough to cache, large enough to stream."""
 
-BULK_COLUMNS = ("DATA", "FLAG", "UVW", "WEIGHT", "SIGMA")
+_ANTENNA_BUCKET_BYTES = 1 << 16
+"""casacore's default, 32 rows, makes these columns ten times as slow to write and to read."""
+
+_ANTENNA_COLUMNS = ("ANTENNA1", "ANTENNA2")
 _CONSTANT_COLUMNS = {
     "ARRAY_ID": 0,
     "FEED1": 0,
@@ -41,7 +47,6 @@ _CONSTANT_COLUMNS = {
 }
 _INCREMENTAL_COLUMNS = (
     *_CONSTANT_COLUMNS,
-    "ANTENNA1",
     "DATA_DESC_ID",
     "EXPOSURE",
     "FLAG_CATEGORY",
@@ -111,7 +116,7 @@ class MsLayout:
 
 
 def make_skeleton(path: Path, layout: MsLayout) -> dict[str, Path]:
-    """Make the tables, allocate the bulk columns and fill everything else.
+    """Make the tables and fill everything but the bulk columns.
 
     Parameters
     ----------
@@ -123,42 +128,22 @@ def make_skeleton(path: Path, layout: MsLayout) -> dict[str, Path]:
     Returns
     -------
     dict of str to Path
-        Bulk column to the file that holds it.
+        Bulk column to the place of its file, which is to be put there.
     """
-    from casacore.tables import default_ms
+    from casacore.tables import default_ms, table
 
     description, managers = _main_table(layout)
-    ms = default_ms(str(path), description, managers)
-    try:
-        _add_rows(ms, layout)
+    with default_ms(str(path), description, managers) as ms:
         files = {
-            column: path / f"table.f{ms.getdminfo(column)['SEQNR']}_TSM0" for column in BULK_COLUMNS
+            column: path / f"table.f{ms.getdminfo(column)['SEQNR']}_TSM0" for column in BULK_CELLS
         }
-    finally:
-        ms.close()
+    for file in files.values():
+        file.unlink()
+        file.symlink_to(os.devnull)
+    with table(str(path), readonly=False, ack=False) as ms:
+        _add_rows(ms, layout)
     _put_subtables(path, layout)
     return files
-
-
-def allocate(files: dict[str, Path]) -> None:
-    """Reserve the space of the bulk files, so that a full disk is a clean error now.
-
-    Parameters
-    ----------
-    files : dict of str to Path
-        As `make_skeleton` returned them.
-
-    Raises
-    ------
-    OSError
-        ENOSPC if the file system cannot hold them.
-    """
-    for file in files.values():
-        descriptor = os.open(file, os.O_RDWR)
-        try:
-            os.posix_fallocate(descriptor, 0, file.stat().st_size)
-        finally:
-            os.close(descriptor)
 
 
 def tile_rows(n_rows_per_spw: int) -> int:
@@ -181,39 +166,30 @@ def _main_table(layout: MsLayout) -> tuple[dict[str, Any], dict[str, Any]]:
     """Describe the main table and its storage managers."""
     from casacore.tables import complete_ms_desc, required_ms_desc
 
-    n_pol, n_chan = len(POLARIZATIONS_CASA), layout.n_channels
-    n_tile = tile_rows(layout.n_rows_per_spw)
     # Required columns keep their keywords (units, measures), or it is no valid MS.
     description = required_ms_desc()
     description["DATA"] = complete_ms_desc()["DATA"]
-    cells = {
-        "DATA": [n_chan, n_pol],
-        "FLAG": [n_chan, n_pol],
-        "UVW": [3],
-        "WEIGHT": [n_pol],
-        "SIGMA": [n_pol],
-    }
     managers: dict[str, Any] = {}
-    for column, shape in cells.items():
-        description[column].update(
-            ndim=len(shape),
-            shape=shape,
-            _c_order=True,
-            option=5,
-            dataManagerType="TiledColumnStMan",
-            dataManagerGroup=f"Tiled{column}",
-        )
+
+    def manage(columns: Sequence[str], kind: str, name: str, spec: dict[str, Any]) -> None:
+        for column in columns:
+            description[column].update(dataManagerType=kind, dataManagerGroup=name)
         managers[f"*{len(managers)}"] = {
-            "TYPE": "TiledColumnStMan",
-            "NAME": f"Tiled{column}",
+            "TYPE": kind,
+            "NAME": name,
             "SEQNR": len(managers),
-            "COLUMNS": [column],
-            "SPEC": {"DEFAULTTILESHAPE": [*reversed(shape), n_tile]},
+            "COLUMNS": list(columns),
+            "SPEC": spec,
         }
-    for column in _INCREMENTAL_COLUMNS:
-        description[column].update(
-            dataManagerType="IncrementalStMan", dataManagerGroup="Incremental"
-        )
+
+    n_tile = tile_rows(layout.n_rows_per_spw)
+    for column, cell in BULK_CELLS.items():
+        shape = list(cell.shape)
+        description[column].update(ndim=len(shape), shape=shape, _c_order=True, option=5)
+        tile = [*reversed(shape), n_tile]
+        manage([column], "TiledColumnStMan", f"Tiled{column}", {"DEFAULTTILESHAPE": tile})
+    manage(_ANTENNA_COLUMNS, "StandardStMan", "Antennas", {"BUCKETSIZE": _ANTENNA_BUCKET_BYTES})
+    manage(_INCREMENTAL_COLUMNS, "IncrementalStMan", "Incremental", {})
     return description, managers
 
 
@@ -240,8 +216,8 @@ def _add_rows(ms: Any, layout: MsLayout) -> None:
         ms.putcell("TIME_CENTROID", row, mjd_s[time])
         ms.addrows(n_bls - 1)
     n_blocks = layout.n_rows // n_bls
-    ms.putcol("ANTENNA1", np.tile(layout.antenna1, n_blocks))
-    ms.putcol("ANTENNA2", np.tile(layout.antenna2, n_blocks))
+    for column, antennas in zip(_ANTENNA_COLUMNS, (layout.antenna1, layout.antenna2), strict=True):
+        ms.putcol(column, np.tile(antennas, n_blocks))
 
 
 def _put_subtables(path: Path, layout: MsLayout) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 
 import numpy as np
@@ -19,7 +20,7 @@ def warm_up() -> None:
     """Import the writer, compile its kernels and load the earth-orientation tables.
 
     No file of the observatory is touched and no table opened: a process that did this can
-    be forked.
+    be forked. The garbage collector of its children passes over what they inherit.
     """
     for module in ("casacore.tables", "dsa110_contimg.conversion.write_ms"):
         importlib.import_module(module)
@@ -40,6 +41,8 @@ def warm_up() -> None:
         data = np.zeros(shape, np.complex64)
         rotate(0, baselines, phasors, view(vis), starts, shape, 0, data, bits)
         weigh(0, view(counts), starts, shape, 0, weight, sigma)
+    gc.collect()
+    gc.freeze()
 
 
 def _read_only(samples: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:

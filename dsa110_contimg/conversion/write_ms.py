@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from astropy import units
 from astropy.coordinates import EarthLocation
 
+from dsa110_contimg.conversion.bulk import BulkFiles
 from dsa110_contimg.conversion.diagnosis import check_open_files
-from dsa110_contimg.conversion.fill import BaselineTable, fill
+from dsa110_contimg.conversion.fill import BaselineTable, start_fill
 from dsa110_contimg.conversion.geometry import GroupGeometry, group_geometry
 from dsa110_contimg.conversion.models import SpectralWindow
 from dsa110_contimg.conversion.selfcheck import check_ms
-from dsa110_contimg.conversion.skeleton import MsLayout, allocate, make_skeleton
+from dsa110_contimg.conversion.skeleton import MsLayout, make_skeleton
 from dsa110_contimg.conversion.uvh5 import SubbandHeader, check_consistent, read_header
 from dsa110_contimg.errors import InputError
 from dsa110_contimg.models import Model
@@ -74,15 +76,24 @@ def write_ms(options: WriteMsOptions) -> WriteMsReport:
     # A fork has the limits of its server, not those of the task.
     check_open_files(options.workers)
     clock = StageClock(options.group_id)
-    with clock.stage("headers"):
-        headers = _read_headers(options.files)
-        layout, geometry, baselines = _plan(options.group_id, headers)
-    inputs = [header.path for header in headers]
-    with clock.stage("skeleton"):
-        files = make_skeleton(options.ms_path, layout)
-        allocate(files)
-    with clock.stage("fill"):
-        statistics = fill(files, layout, geometry, baselines, inputs, options.workers)
+    with (
+        BulkFiles(options.ms_path.with_suffix(".bulk")) as bulk,
+        ThreadPoolExecutor(options.workers, thread_name_prefix="fill") as pool,
+    ):
+        with clock.stage("headers"):
+            first = read_header(options.files[0])
+            # All files are alike, or are refused: the space can be taken while they are read.
+            reserving = pool.submit(bulk.reserve, len(options.files) * first.data_shape[0])
+            headers = _check_alike([first, *map(read_header, options.files[1:])])
+            layout, geometry, baselines = _plan(options.group_id, headers)
+        inputs = [header.path for header in headers]
+        with clock.stage("skeleton"):
+            windows = start_fill(pool, bulk, layout, geometry, baselines, inputs)
+            places = make_skeleton(options.ms_path, layout)
+            reserving.result()
+            bulk.move(places)
+        with clock.stage("fill"):
+            statistics = [window.result() for window in windows]
     with clock.stage("self-check"):
         check_ms(options.ms_path, layout, geometry, baselines, inputs)
     return WriteMsReport(
@@ -107,9 +118,9 @@ def write_ms(options: WriteMsOptions) -> WriteMsReport:
     )
 
 
-def _read_headers(files: Sequence[Path]) -> list[SubbandHeader]:
-    """Read all headers, lowest frequency first, and refuse files that do not belong together."""
-    headers = sorted((read_header(path) for path in files), key=lambda h: -h.subband)
+def _check_alike(headers: Sequence[SubbandHeader]) -> list[SubbandHeader]:
+    """Put headers in order, lowest frequency first; refuse files that do not belong together."""
+    headers = sorted(headers, key=lambda header: -header.subband)
     odd = check_consistent(headers)
     if odd:
         sentences = "; ".join(f"{path.name}: {sentence}" for path, sentence in odd)

@@ -46,10 +46,10 @@ _WITHOUT_EFFECT = {
 }
 """Options that do not change what the products hold."""
 
-_BYTES_PER_PIXEL = 4 * 12
-"""tclean keeps about ten float images of a window, and a FITS file stays."""
-_OVERHEAD_BYTES = 64 << 20
-"""The private copy (50 MB for a full-size MS), plots, logs and CASA's own files."""
+_BYTES_PER_PIXEL = 4
+"""A float; one FITS file per window stays."""
+_OVERHEAD_BYTES = 192 << 20
+"""The private copy (120 MB for a full-size MS), tclean's ten images of one window, plots."""
 
 
 def image_source(options: ImageSourceOptions) -> SourceResult:

@@ -34,8 +34,8 @@ class Weighting(StrEnum):
 class CleanOptions(Model):
     """How a window is imaged and deconvolved."""
 
-    image_size_px: int = Field(256, ge=64, le=4096, multiple_of=2)
-    """Width and height of the stamp in pixels."""
+    image_size_px: int = Field(256, ge=64, le=2048, multiple_of=2)
+    """Width and height of the stamp in pixels; it is cut from an image twice as wide."""
     cell_arcsec: float | None = Field(None, gt=0.0)
     """Pixel size in arcsec; None: a fifth of the finest fringe in the MS."""
     weighting: Weighting = Weighting.BRIGGS

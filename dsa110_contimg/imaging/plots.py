@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from dsa110_contimg.catalog.sources import Source
-from dsa110_contimg.photometry.forced import BORDER_FRACTION
 from dsa110_contimg.photometry.models import SpwMeasurement
 from dsa110_contimg.provenance import Provenance
 
@@ -176,6 +175,4 @@ def _grey_scale(image: npt.NDArray[np.floating], rms: float) -> AsinhNorm:
     from matplotlib.colors import AsinhNorm
 
     low, high = (sigma * rms for sigma in _RANGE_SIGMA)
-    border = [round(BORDER_FRACTION * size) for size in image.shape]
-    inside = image[border[0] : -border[0], border[1] : -border[1]]
-    return AsinhNorm(_LINEAR_SIGMA * rms, vmin=low, vmax=max(high, float(inside.max())))
+    return AsinhNorm(_LINEAR_SIGMA * rms, vmin=low, vmax=max(high, float(image.max())))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,16 @@ import numpy.typing as npt
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import ScienceQualityError
 from dsa110_contimg.imaging.models import CleanOptions, MsInfo
-from dsa110_contimg.photometry.forced import BORDER_FRACTION
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
 
 _CELLS_PER_FRINGE = 5.0
+_PADDING = 2
+"""The image is made so many times wider than the stamp that is kept: a neighbour just outside
+the stamp is CLEANed instead of leaving its side lobes and aliases in it."""
+_BORDER_FRACTION = 0.1
+"""Part of the image's width, on each side, where CLEAN would take aliases for sources."""
 _CYCLE_FACTOR = 0.5
 """CLEANs twice as deep between major cycles as the default: for a source at the phase centre
 the PSF is exact over the stamp, so the result is the same, in two thirds of the time."""
@@ -103,6 +107,8 @@ class TcleanImager:
         options: CleanOptions,
         scratch_dir: Path,
     ):
+        image_size_px = _PADDING * options.image_size_px
+        self._stamp_size_px = options.image_size_px
         self._info = info
         self._scratch_dir = scratch_dir
         self._parameters: dict[str, Any] = {
@@ -111,7 +117,7 @@ class TcleanImager:
             "specmode": "mfs",
             "gridder": "standard",
             "deconvolver": "hogbom",
-            "imsize": options.image_size_px,
+            "imsize": image_size_px,
             "cell": f"{cell_arcsec:.9f}arcsec",
             "phasecenter": f"{info.frame} {source.ra_deg:.12f}deg {source.dec_deg:.12f}deg",
             "stokes": "I",
@@ -120,7 +126,7 @@ class TcleanImager:
             "niter": options.max_iterations,
             "nsigma": options.stop_sigma,
             "cyclefactor": _CYCLE_FACTOR,
-            "mask": _clean_region(options.image_size_px),
+            "mask": _clean_region(image_size_px),
             "pblimit": _NO_MASK,
             "interactive": False,
             "savemodel": "none",
@@ -154,14 +160,14 @@ class TcleanImager:
         prefix = folder / "stamp"
         try:
             tclean(**self._parameters, spw=str(spw_id), imagename=str(prefix))
-            return _read_stamp(prefix, self._info)
+            return _cut(_read_stamp(prefix, self._info), self._stamp_size_px)
         finally:
             shutil.rmtree(folder)
 
 
 def _clean_region(size_px: int) -> str:
     """Keep CLEAN away from the border, where it would take aliases for sources."""
-    width_px = round((1.0 - 2.0 * BORDER_FRACTION) * size_px)
+    width_px = round((1.0 - 2.0 * _BORDER_FRACTION) * size_px)
     return f"centerbox[[{size_px // 2}pix, {size_px // 2}pix], [{width_px}pix, {width_px}pix]]"
 
 
@@ -177,6 +183,18 @@ def _read_stamp(prefix: Path, info: MsInfo) -> Stamp:
     if not beam_deg > 0.0:
         raise ScienceQualityError("tclean found no beam", reason="no_beam")
     return Stamp(image, residual, header, beam_deg / cell_deg)
+
+
+def _cut(stamp: Stamp, size_px: int) -> Stamp:
+    """Keep the centre of an image."""
+    first = stamp.image.shape[0] // 2 - size_px // 2
+    kept = slice(first, first + size_px)
+    header = stamp.header.copy()
+    header["CRPIX1"] -= first
+    header["CRPIX2"] -= first
+    return replace(
+        stamp, image=stamp.image[kept, kept], residual=stamp.residual[kept, kept], header=header
+    )
 
 
 def _read_image(prefix: Path, kind: str) -> npt.NDArray[np.float32]:

@@ -69,6 +69,7 @@ class EmbeddedAirflow:
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as cleanup:
+            self._check_port()
             self.home.prepare()
             self._lock = cleanup.enter_context(_home_lock(self.home))
             cleanup.enter_context(_sigterm_as_exit())
@@ -129,6 +130,15 @@ class EmbeddedAirflow:
         """
         return self.home.logs_dir / f"{name}.log"
 
+    def _check_port(self) -> None:
+        """Find out before the work whether the api-server can listen."""
+        if choose_port(self._port) != self._port:
+            raise InputError(
+                f"port {self._port} of {LOOPBACK} is taken",
+                reason="port_taken",
+                remedy="choose another --port, or none",
+            )
+
     def _migrate(self) -> None:
         """Make or update the database, unless this version of Airflow did so before."""
         stamp = self.home.path / "migrated"
@@ -146,12 +156,6 @@ class EmbeddedAirflow:
 
     def _start_services(self) -> None:
         """Start everything; the scheduler last, for its first tasks call the api-server."""
-        if choose_port(self._port) != self._port:
-            raise InputError(
-                f"port {self._port} of {LOOPBACK} is taken",
-                reason="port_taken",
-                remedy="choose another --port, or none",
-            )
         started = time.time()
         for name, options in (
             ("api-server", ()),

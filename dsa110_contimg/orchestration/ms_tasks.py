@@ -63,7 +63,7 @@ def read_request(params: Mapping[str, Any]) -> ImageRequest:
     InputError
         If a value makes no sense; the message names it.
     """
-    given = {name: value for name, value in params.items() if value not in (None, "")}
+    given = {name: value for name, value in params.items() if value not in (None, "", [])}
     try:
         request = ImageRequest.model_validate(given)
     except ValidationError as error:

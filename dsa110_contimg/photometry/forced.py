@@ -9,8 +9,6 @@ _MAD_TO_SIGMA = 1.482602218505602
 """Ratio of standard deviation to median absolute deviation for a Gaussian."""
 _EXCLUDED_BEAMS = 2.0
 """Radius around the source, in beams, that does not count as noise."""
-BORDER_FRACTION = 0.1
-"""Part of a stamp's width, on each side, in which aliases of what lies outside it pile up."""
 
 FloatImage = npt.NDArray[np.floating]
 
@@ -44,8 +42,7 @@ def robust_rms(image: FloatImage, *, beam_px: float = 0.0) -> float:
     image : ndarray, shape (ny, nx)
         Best the residual image, in which side lobes of the source do not count as noise.
     beam_px : float, optional
-        Width of the beam in pixels; a disc of two beams around the centre is left out, and so
-        is the border.
+        Width of the beam in pixels; a disc of two beams around the centre is left out.
 
     Returns
     -------
@@ -56,8 +53,5 @@ def robust_rms(image: FloatImage, *, beam_px: float = 0.0) -> float:
     n_y, n_x = image.shape
     y, x = np.ogrid[:n_y, :n_x]
     distance_px = np.hypot(y - n_y // 2, x - n_x // 2)
-    inside = (np.abs(y - n_y // 2) <= (0.5 - BORDER_FRACTION) * n_y) & (
-        np.abs(x - n_x // 2) <= (0.5 - BORDER_FRACTION) * n_x
-    )
-    values = image[inside & (distance_px >= _EXCLUDED_BEAMS * beam_px)]
+    values = image[distance_px >= _EXCLUDED_BEAMS * beam_px]
     return float(_MAD_TO_SIGMA * np.median(np.abs(values - np.median(values))))

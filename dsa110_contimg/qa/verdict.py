@@ -259,7 +259,7 @@ def judge(
         verdict = Verdict.PARTIAL if usable or totals.source_measurements else Verdict.FAILED
         return verdict, _failure_headline(totals, failures)
     if not usable and not totals.source_measurements:
-        if not totals.groups and not totals.rejected_files:
+        if not totals.groups and not losses:
             return Verdict.EMPTY, "No subband file was found for this night."
         if not totals.groups:
             return Verdict.FAILED, "No group was found, only files that had to be rejected."

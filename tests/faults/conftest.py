@@ -25,7 +25,7 @@ def fork_server_of_faults(tmp_path_factory) -> Iterator[Path]:
     """One server for all tests here; its children know where to look for their fault."""
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
     with pytest.MonkeyPatch.context() as patch, (folder / "server.log").open("ab") as log:
-        patch.setenv("PYTHONPATH", str(TESTS))
+        patch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
         patch.setenv(FAULT_FILE_VARIABLE, str(folder / "fault"))
         patch.setenv("DSA110_CONTIMG_FORKSERVER", str(folder / "fork"))
         server = start_server(folder / "fork", log.fileno())

@@ -5,13 +5,13 @@ The fill workers are threads of the converting child: killing one is killing the
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 from pathlib import Path
 
 import psutil
 import pytest
-from support.fault_tasks import TaskOptions, count_mutations
 from support.faults import (
     LONG_FORM,
     Site,
@@ -22,7 +22,6 @@ from support.faults import (
 )
 
 from dsa110_contimg.errors import TransientError
-from dsa110_contimg.processes import run_in_child
 from dsa110_contimg.storage.publish import read_manifest
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow]
@@ -33,7 +32,7 @@ STEPS_OF_TASK = ("write", "copy", "rename", "manifest")
 FRESH_IN_SHORT_FORM = ("fill", "copy")
 """A fresh interpreter takes seconds to import what a fork has."""
 N_INSTANTS = 100 if LONG_FORM else 3
-MUTATIONS_IN_SHORT_FORM = 6
+EVERY_NTH_CHANGE = 1 if LONG_FORM else 31
 
 
 def kinds_of(step: str) -> list[bool]:
@@ -98,13 +97,12 @@ def test_killed_at_any_instant(make_site, reference, victim):
         again = make_site(f"instant{n}")
         instant_s = (len(instants_s) + lot.random()) / N_INSTANTS * duration_s
         with killed_after(instant_s, lambda again=again: find(again)) as killed:
-            try:
-                attempt = again.run().state
-            except TransientError as error:
-                assert killed, error
-                attempt = error.reason
-                instants_s.append(instant_s)
-        outcomes[f"{attempt}, then {again.assert_nothing_lost(reference)}"] += 1
+            outcome, message = again.attempt()
+        if outcome != "converted":
+            assert outcome == "child_killed"
+            assert killed, message
+            instants_s.append(instant_s)
+        outcomes[f"{outcome}, then {again.assert_nothing_lost(reference)}"] += 1
         duration_s = life_s(victim, again)
         if len(instants_s) == N_INSTANTS:
             break
@@ -117,19 +115,18 @@ def test_killed_at_any_instant(make_site, reference, victim):
 
 def test_killed_before_every_change_of_a_file_system(make_site, reference):
     """The task dies just before it makes, writes, renames or removes its n-th file."""
-    counted = make_site("counted")
-    options = TaskOptions(conversion=counted.options, pid_file=counted.pid_file)
-    total = run_in_child(
-        count_mutations, options, timeout_s=60, log_path=counted.root / "log", warm=True
-    ).count
-    step = 1 if LONG_FORM else total // MUTATIONS_IN_SHORT_FORM
     outcomes: Counter[str] = Counter()
-    for n in range(0, total, step):
-        site = make_site(f"mutation{n}")
-        with pytest.raises(TransientError, match="SIGKILL"):
-            site.run(kill_at_mutation=n)
+    for n in itertools.count(0, EVERY_NTH_CHANGE):
+        site = make_site(f"change{n}")
+        outcome, _ = site.attempt(kill_at_change=n)
+        if outcome == "converted":
+            break  # it made fewer changes
+        assert outcome == "child_killed"
         outcomes[f"then {site.assert_nothing_lost(reference)}"] += 1
-    report_figures(f"{total} changes of a file system, killed before 1 in {step}: {dict(outcomes)}")
+    report_figures(
+        f"killed before 1 in {EVERY_NTH_CHANGE} of {n} changes of a file system: {dict(outcomes)}"
+    )
+    assert outcomes["then converted"] > 2
 
 
 def test_killed_while_it_replaces_an_older_ms(site, reference):
@@ -154,9 +151,9 @@ def test_killed_server_loses_nothing(site, reference, tmp_path, monkeypatch):
 
     outer = server_pid()
     monkeypatch.delenv("DSA110_CONTIMG_FORKSERVER")
-    with fork_server(tmp_path / "server.log") as socket:
-        inner = next(p for p in psutil.Process().children() if p.pid != outer and _listens(p, socket))
-        site.set_fault("fill", f"kill -KILL {inner.pid}")
+    with fork_server(tmp_path / "server.log"):
+        (inner,) = (p.pid for p in psutil.Process().children() if p.pid != outer)
+        site.set_fault("fill", f"kill -KILL {inner}")
         with pytest.raises(TransientError) as caught:
             site.run()
         assert caught.value.reason == "child_killed"
@@ -164,8 +161,3 @@ def test_killed_server_loses_nothing(site, reference, tmp_path, monkeypatch):
         Path(site.root / "logs" / "task.log").unlink()
         assert site.assert_nothing_lost(reference) == "converted"
         assert "no fork server" in (site.root / "logs" / "task.log").read_text()
-
-
-def _listens(process: psutil.Process, socket: Path) -> bool:
-    """Whether a process is the server behind a socket."""
-    return any(c.laddr == str(socket) for c in process.net_connections(kind="unix"))

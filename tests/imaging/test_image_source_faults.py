@@ -145,7 +145,7 @@ def test_time_out_leaves_nothing(point_source_ms, options_for, tmp_path):
     assert not files_below(tmp_path / "sandboxes")
 
 
-@pytest.mark.parametrize("delay_s", [0.5, 2.0, 4.0])
+@pytest.mark.parametrize("delay_s", [0.5, 3.0])
 def test_killed_child_leaves_nothing_and_a_rerun_completes(
     point_source_ms, options_for, tmp_path, delay_s
 ):

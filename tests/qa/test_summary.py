@@ -198,11 +198,17 @@ def test_a_failed_discovery_says_why(night: NightMaker) -> None:
 
 
 def test_a_night_of_rejects_only_has_failed(night: NightMaker) -> None:
-    night.rejects.append(RejectedFile(file="/in/a", reason="empty"))
+    night.rejects.append(RejectedFile(file="/in/a.hdf5", reason="empty"))
     night.save_listing()
     report = write_report(night.ledger)
     assert report.verdict is Verdict.FAILED
     assert report.failures == []
+
+
+def test_a_night_with_other_files_only_is_empty(night: NightMaker) -> None:
+    night.rejects.append(RejectedFile(file="/in/sources.ecsv", reason="is not a subband file"))
+    night.save_listing()
+    assert write_report(night.ledger).verdict is Verdict.EMPTY
 
 
 def test_damaged_records_are_failures(night: NightMaker) -> None:

@@ -61,3 +61,13 @@ def kill_parent(options: Request) -> Answer:
     os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(600)
     return Answer(text="", pid=0)
+
+
+def sleep(options: Request) -> Answer:
+    time.sleep(float(options.text))
+    return Answer(text="", pid=os.getpid())
+
+
+def leave_grandchild(options: Request) -> Answer:
+    grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    return Answer(text=str(grandchild.pid), pid=os.getpid())

@@ -25,7 +25,7 @@ from dsa110_contimg.models import Model
 
 FAULT_FILE_VARIABLE = "FAULT_FILE"
 TRUNCATE_WHILE_MAPPED = "truncate while mapped"
-_MUTATIONS = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link")
+_CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link")
 _STAGES = "dsa110_contimg.stages"
 _plain_write_ms = write_ms.write_ms
 
@@ -39,38 +39,18 @@ class TaskOptions(Model):
     """Gets the process id of the task."""
     fresh_children: bool = False
     """Whether the MS is written by a fresh interpreter instead of a fork."""
-    kill_at_mutation: int | None = None
+    kill_at_change: int | None = None
     """The task kills itself as it is about to change a file system for the n-th time."""
     max_open_files: int | None = None
     """Limit for the task and its fresh children."""
 
 
-class Mutations(Model):
-    """How often something changed a file system."""
-
-    count: int
-    """Times that a file or directory was made, written, renamed or removed."""
-
-
 def convert_task(options: TaskOptions) -> ConversionResult:
     """Convert a group as a task does."""
     _prepare(options)
-    if options.kill_at_mutation is not None:
-        victim = options.kill_at_mutation
-        mutations = itertools.count()
-        sys.addaudithook(
-            lambda event, args: _die() if _mutates(event, args) and next(mutations) == victim else None
-        )
+    if options.kill_at_change is not None:
+        _die_at_change(options.kill_at_change)
     return hdf5_orchestrator.convert_group(options.conversion)
-
-
-def count_mutations(options: TaskOptions) -> Mutations:
-    """Convert a group, and count how often the task changes a file system."""
-    _prepare(options)
-    seen: list[str] = []
-    sys.addaudithook(lambda event, args: seen.append(event) if _mutates(event, args) else None)
-    hdf5_orchestrator.convert_group(options.conversion)
-    return Mutations(count=len(seen))
 
 
 def faulty_write_ms(options: WriteMsOptions) -> WriteMsReport:
@@ -119,16 +99,16 @@ def _read_fault() -> tuple[str, str] | None:
     return step, command
 
 
-def _mutates(event: str, args: tuple[Any, ...]) -> bool:
-    """Tell whether an audit event announces a change of a file system."""
-    if event == "open":
-        return bool((args[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
-    return event in _MUTATIONS
+def _die_at_change(number: int) -> None:
+    """Have this process killed as it is about to change a file system for the n-th time."""
+    changes = itertools.count()
 
+    def watch(event: str, args: tuple[Any, ...]) -> None:
+        is_write = event == "open" and (args[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        if (is_write or event in _CHANGES) and next(changes) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-def _die() -> None:
-    """End at once."""
-    os.kill(os.getpid(), signal.SIGKILL)
+    sys.addaudithook(watch)
 
 
 def _truncate_when_read(path: Path) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import psutil
@@ -41,6 +42,15 @@ def report_figures(line: str) -> None:
 def reported_figures() -> list[str]:
     """All such lines."""
     return _FIGURES
+
+
+class Attempt(NamedTuple):
+    """How an attempt ended."""
+
+    outcome: str
+    """State of the group, or the reason of the failure."""
+    message: str
+    """What a failure said."""
 
 
 @dataclass
@@ -101,6 +111,13 @@ class Site:
             log_path=self.root / "logs" / "task.log",
             warm=True,
         )
+
+    def attempt(self, **task: object) -> Attempt:
+        """Convert as a task of its own; a transient failure is an outcome as well."""
+        try:
+            return Attempt(str(self.run(**task).state), "")
+        except TransientError as error:
+            return Attempt(error.reason, str(error))
 
     def set_fault(self, step: str, command: str) -> None:
         """Have a command run when a step begins."""
@@ -222,16 +239,6 @@ def killed_after(delay_s: float, find: Callable[[], int | None]) -> Iterator[lis
     finally:
         is_over.set()
         thread.join()
-
-
-def convert_until_done(site: Site, attempts: int, **task: object) -> tuple[ConversionResult, int]:
-    """Retry as Airflow does: only what is transient, a killed task included."""
-    for attempt in range(1, attempts):
-        try:
-            return site.run(**task), attempt
-        except TransientError:
-            continue
-    return site.run(**task), attempts
 
 
 def failure_of(convert: Callable[[], ConversionResult]) -> ContimgError:

@@ -209,7 +209,7 @@ class _Soak:
         )
 
     def _convert(self, group: SubbandGroup, kill_after_s: float | None) -> bool:
-        """Convert one group as Airflow would, and verify the MS; the first attempt may be killed."""
+        """Convert one group as Airflow would, with its first attempt killed, and verify it."""
         options = ConversionOptions(
             group=group,
             output_dir=self._options.place / "ms",
@@ -251,6 +251,7 @@ class _Soak:
             TaskOptions(conversion=options, pid_file=pid_file),
             timeout_s=TIMEOUT_S,
             log_path=options.log_dir / "task.log",
+            env={"DSA110_CONTIMG_FORKSERVER": os.environ["DSA110_CONTIMG_FORKSERVER"]},
             warm=True,
         )
 
