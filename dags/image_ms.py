@@ -6,6 +6,7 @@ of one slot of the MS that the run names; runs of any origin thus wait for one a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -120,15 +121,13 @@ def image_ms() -> None:
         return name
 
     @task(trigger_rule="all_done")
-    def summary() -> str:
+    def summary(planned: list[dict[str, Any]] | None, done: Sequence[str]) -> str:
         from dsa110_contimg.orchestration.ms_tasks import judge_sources
 
-        ti = get_current_context()["ti"]
-        planned = ti.xcom_pull(task_ids="prepare")
-        return judge_sources(planned, ti.xcom_pull(task_ids="image") or [])
+        return judge_sources(planned, list(done))
 
-    planned = prepare()
-    image.expand(source=planned) >> summary()
+    planned: Any = prepare()
+    summary(planned, image.expand(source=planned))
 
 
 image_ms()

@@ -108,24 +108,25 @@ def rotate(
     n_bls = baselines.shape[0]
     flagged = 0
     nonfinite = 0
+    flat = data.reshape(data.shape[0], _N_ROW)
     raw = np.empty(_N_ROW, np.complex64)
     turned = np.empty(_N_ROW, np.complex64)
-    factor = np.empty(_N_CHAN, np.complex64)
+    values, products = raw.view(np.float32), turned.view(np.float32)
+    cosine, sine = np.empty(_N_CHAN, np.float32), np.empty(_N_CHAN, np.float32)
     for row in range(data.shape[0]):
         time = (first + row) // n_bls
         baseline = first + row - time * n_bls
         p, q, in_order = baselines[baseline, 0], baselines[baseline, 1], baselines[baseline, 2]
         for channel in range(_N_CHAN):
             # conj(V') of V' = V conj(f_q) f_p, the MS being conjugate to UVH5.
-            factor[channel] = phasors[time, q, channel] * np.conj(phasors[time, p, channel])
+            factor = phasors[time, q, channel] * np.conj(phasors[time, p, channel])
+            cosine[channel], sine[channel] = factor.real, factor.imag
         _read_row(samples, starts, chunk, first + row - first_row, raw)
-        bad = _multiply(raw, factor, -_ONE if in_order else _ONE, turned)
+        bad = _multiply(values, cosine, sine, -_ONE if in_order else _ONE, products)
         if bad:
             nonfinite += bad
             flagged += _blank(raw, turned, packed[row])
-        for channel in range(_N_CHAN):
-            for pol in range(_N_POL):
-                data[row, _N_CHAN - 1 - channel, pol] = turned[pol * _N_CHAN + channel]
+        _interleave(turned, flat[row])
     return flagged, nonfinite
 
 
@@ -172,35 +173,31 @@ def _read_row(
         channel0 = channel_chunk * channels
         length = min(channels, _N_CHAN - channel0)
         for pol_chunk in range(starts.shape[2]):
-            start = starts[index, channel_chunk, pol_chunk] + inside
-            pol0 = pol_chunk * pols
-            for pol in range(min(pols, _N_POL - pol0)):
-                place = (pol0 + pol) * _N_CHAN + channel0
-                _copy_run(samples, start + pol, pols, out, place, length)
+            source = np.uint64(starts[index, channel_chunk, pol_chunk] + inside)
+            if pols == 1 and length == _USUAL_RUN:
+                target = np.uint64(pol_chunk * _N_CHAN + channel0)
+                for item in range(np.uint64(_USUAL_RUN)):
+                    out[target + item] = samples[source + item]
+            else:
+                for pol in range(min(pols, _N_POL - pol_chunk * pols)):
+                    target = np.uint64((pol_chunk * pols + pol) * _N_CHAN + channel0)
+                    _copy(samples, source + np.uint64(pol), np.uint64(pols), out, target, length)
 
 
 @_jit
-def _copy_run(
-    samples: Any, start: int, step: int, out: Any, place: int, length: int
+def _copy(
+    samples: Any, source: int, step: int, out: Any, target: int, length: int
 ) -> None:  # pragma: no cover - compiled
-    """Copy ``samples[start::step]`` of a length to ``out[place:]``."""
-    source, stride, target = np.uint64(start), np.uint64(step), np.uint64(place)
-    if step == 1 and length == _USUAL_RUN:
-        for item in range(np.uint64(_USUAL_RUN)):
-            out[target + item] = samples[source + item]
-    else:
-        for item in range(np.uint64(length)):
-            out[target + item] = samples[source + item * stride]
+    """Copy ``samples[source::step]`` to ``out[target : target + length]``."""
+    for item in range(np.uint64(length)):
+        out[target + item] = samples[source + item * step]
 
 
 @_jit
-def _multiply(raw: Any, factor: Any, sign: Any, turned: Any) -> int:  # pragma: no cover - compiled
+def _multiply(
+    values: Any, cosine: Any, sine: Any, sign: Any, products: Any
+) -> int:  # pragma: no cover - compiled
     """Multiply a row, conjugated if the sign is -1; count the values that are not finite."""
-    values, factors, products = (
-        raw.view(np.float32),
-        factor.view(np.float32),
-        turned.view(np.float32),
-    )
     bad = 0
     for pol in range(_N_POL):
         for channel in range(_N_CHAN):
@@ -208,10 +205,17 @@ def _multiply(raw: Any, factor: Any, sign: Any, turned: Any) -> int:  # pragma: 
             real, imag = values[sample], values[sample + 1] * sign
             # A sum with a NaN is not less than anything.
             bad += not abs(real) + abs(imag) < LARGEST_VISIBILITY
-            cosine, sine = factors[2 * channel], factors[2 * channel + 1]
-            products[sample] = real * cosine - imag * sine
-            products[sample + 1] = real * sine + imag * cosine
+            products[sample] = real * cosine[channel] - imag * sine[channel]
+            products[sample + 1] = real * sine[channel] + imag * cosine[channel]
     return bad
+
+
+@_jit
+def _interleave(turned: Any, out: Any) -> None:  # pragma: no cover - compiled
+    """Put a row in the order of the MS: channels ascending, polarizations side by side."""
+    for channel in range(_N_CHAN):
+        for pol in range(_N_POL):
+            out[(_N_CHAN - 1 - channel) * _N_POL + pol] = turned[pol * _N_CHAN + channel]
 
 
 @_jit

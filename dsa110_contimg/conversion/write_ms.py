@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -112,7 +113,7 @@ def write_ms(options: WriteMsOptions) -> WriteMsReport:
         ],
         phase_center_ra_deg=float(np.rad2deg(geometry.center.ra_rad)) % 360.0,
         phase_center_dec_deg=float(np.rad2deg(geometry.center.dec_rad)),
-        start_utc=headers[0].start_utc.isoformat(timespec="milliseconds"),
+        start_utc=_typical(headers).start_utc.isoformat(timespec="milliseconds"),
         duration_s=len(layout.times_jd) * layout.integration_time_s,
         stage_seconds=clock.seconds,
     )
@@ -132,11 +133,30 @@ def _check_alike(headers: Sequence[SubbandHeader]) -> list[SubbandHeader]:
     return headers
 
 
+def _typical(headers: Sequence[SubbandHeader]) -> SubbandHeader:
+    """Choose a header whose geometry most files share to the last bit.
+
+    Files of a group agree within tolerances, so one of them may have a bit flipped.
+    """
+    keys = [
+        (
+            header.times_jd.tobytes(),
+            header.integration_time_s,
+            header.antenna_positions_m.tobytes(),
+            header.pointing_dec_rad,
+            (header.latitude_deg, header.longitude_deg, header.altitude_m),
+        )
+        for header in headers
+    ]
+    ((commonest, _),) = Counter(keys).most_common(1)
+    return headers[keys.index(commonest)]
+
+
 def _plan(
     group_id: str, headers: Sequence[SubbandHeader]
 ) -> tuple[MsLayout, GroupGeometry, BaselineTable]:
     """Work out what the MS will hold."""
-    first = headers[0]
+    first = _typical(headers)
     site = EarthLocation.from_geodetic(
         first.longitude_deg * units.deg,
         first.latitude_deg * units.deg,

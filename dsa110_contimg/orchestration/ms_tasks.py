@@ -107,9 +107,10 @@ def plan_sources(request: ImageRequest, purpose: str) -> list[Source]:
         _record_ms_failure(request, group_id, error)
         raise
     ledger.clear_ms_failure(group_id)
-    ledger.save_plan(
-        ImagingPlan(group_id=group_id, source_names=[source.name for source in sources])
-    )
+    if request.sources is None:
+        # A few sources by hand do not change what the night owes.
+        names = [source.name for source in sources]
+        ledger.save_plan(ImagingPlan(group_id=group_id, source_names=names))
     return sources
 
 
@@ -195,13 +196,13 @@ def image(request: ImageRequest, source: Source, purpose: str) -> SourceResult:
     return result
 
 
-def judge_sources(planned: Sequence[Mapping[str, Any]], done: Sequence[str]) -> str:
+def judge_sources(planned: Sequence[Mapping[str, Any]] | None, done: Sequence[str]) -> str:
     """Say in a sentence what became of the sources of an MS.
 
     Parameters
     ----------
-    planned : sequence of mapping
-        The sources that were to be imaged, as JSON.
+    planned : sequence of mapping or None
+        The sources that were to be imaged, as JSON; None if they could not be found out.
     done : sequence of str
         Names of those that succeeded.
 
@@ -215,6 +216,8 @@ def judge_sources(planned: Sequence[Mapping[str, Any]], done: Sequence[str]) -> 
     ScienceQualityError
         If one is missing.
     """
+    if planned is None:
+        raise InputError("the MS could not be prepared", reason="not_prepared")
     lost = [source["name"] for source in planned if source["name"] not in set(done)]
     if lost:
         raise ScienceQualityError(

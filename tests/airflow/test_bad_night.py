@@ -12,7 +12,9 @@ from support.bad_night import DATE, SOURCE, make_bad_night
 from support.live_airflow import LiveAirflow
 
 from dsa110_contimg.catalog.sources import write_sources
-from dsa110_contimg.orchestration.runs import IMAGE_DAG, NIGHT_DAG, image_conf, image_run_id
+from dsa110_contimg.errors import InputError
+from dsa110_contimg.orchestration.runs import IMAGE_DAG, NIGHT_DAG
+from dsa110_contimg.storage.ms_access import exclusive_ms
 
 pytestmark = [pytest.mark.airflow, pytest.mark.slow, pytest.mark.fault]
 
@@ -182,13 +184,37 @@ def test_night_without_data(live: LiveAirflow, tmp_path: Path) -> None:
     assert tasks["process.convert", -1]["state"] == "skipped"
 
 
+def test_a_held_ms_is_tried_again(live: LiveAirflow, bad_night: dict[str, Any]) -> None:
+    """What the surroundings broke is retried, and the log says who held the MS."""
+    group = groups_by_defect(bad_night)["good"][0]
+    with exclusive_ms(group["ms_path"], "somebody else's work", timeout_s=30):
+        run = live.trigger(
+            IMAGE_DAG,
+            {
+                "ms": group["ms_path"],
+                "sources": [SOURCE.model_dump()],
+                "max_spws": 1,
+                "max_width": 1,
+                "reprocess": True,
+            },
+        )
+        live.wait_until(
+            lambda: (
+                live.tasks(*run).get(("image", 0), {}).get("state") in {"up_for_retry", "failed"}
+            ),
+            "the first try",
+            90,
+        )
+    assert live.finish(run) == ["success"]
+    assert live.tasks(*run)["image", 0]["try_number"] == 2
+    assert "is held by somebody else's work" in live.log(*run, "image", 0)
+
+
 @pytest.mark.parametrize(
     ("conf", "word"),
     [({}, "ms"), ({"ms": ""}, "ms"), ({"ms": "x.ms", "sources": [{"name": "a b"}]}, "sources")],
 )
 def test_a_run_without_ms_is_refused(live: LiveAirflow, conf: dict[str, Any], word: str) -> None:
-    from dsa110_contimg.errors import InputError
-
     with pytest.raises(InputError, match=word):
         live.trigger(IMAGE_DAG, conf, name="refused")
     assert live.client.dag_runs(IMAGE_DAG, containing="refused") == []
@@ -202,17 +228,3 @@ def test_an_ms_that_is_not_there_is_named(live: LiveAirflow) -> None:
     tasks = live.tasks(*run)
     assert tasks["image", -1]["state"] == "upstream_failed"
     assert tasks["prepare", -1]["try_number"] == 1
-
-
-def test_the_request_of_a_night_names_the_run() -> None:
-    """Equal requests find the same run; another request, another one."""
-    from dsa110_contimg.orchestration.runs import plan_night
-    from dsa110_contimg.settings import Settings
-
-    night = plan_night({"date": DATE}, None, None, Settings())
-    conf = image_conf(night, "/ms/2026-01-25/2026-01-25T08:04:54.ms")
-    run_id = image_run_id("scheduled__2026-01-26T00:00:00+00:00", conf)
-    assert run_id == image_run_id("scheduled__2026-01-26T00:00:00+00:00", dict(conf))
-    assert run_id != image_run_id("scheduled__2026-01-26T00:00:00+00:00", {**conf, "night": "x"})
-    assert run_id != image_run_id("manual__1", conf)
-    assert len(image_run_id("x" * 300, conf)) <= 250

@@ -18,9 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from dsa110_contimg.conversion import hdf5_orchestrator, write_ms
+from dsa110_contimg.conversion.chunks import SubbandSamples
+from dsa110_contimg.conversion.groups import find_groups
 from dsa110_contimg.conversion.hdf5_orchestrator import ConversionOptions
-from dsa110_contimg.conversion.models import ConversionResult
+from dsa110_contimg.conversion.models import ConversionResult, RejectedFile, SubbandGroup
 from dsa110_contimg.conversion.write_ms import WriteMsOptions, WriteMsReport
+from dsa110_contimg.errors import ContimgError
 from dsa110_contimg.models import Model
 
 FAULT_FILE_VARIABLE = "FAULT_FILE"
@@ -113,12 +116,64 @@ def _die_at_change(number: int) -> None:
 
 def _truncate_when_read(path: Path) -> None:
     """Truncate a file at the moment when its mapped chunks are about to be read."""
-    from dsa110_contimg.conversion import fill
+    block = SubbandSamples.block
 
-    pack_flags = fill.pack_flags
+    def truncate_and_read(samples: SubbandSamples, *arguments: Any) -> Any:
+        if samples._path == path:
+            os.truncate(path, 1000)
+        return block(samples, *arguments)
 
-    def truncate_and_pack(*arguments: Any) -> int:
-        os.truncate(path, 1000)
-        return pack_flags(*arguments)
+    SubbandSamples.block = truncate_and_read  # type: ignore[method-assign]
 
-    fill.pack_flags = truncate_and_pack
+
+class NightOptions(Model):
+    """A directory of subband files, some of them damaged."""
+
+    input_dir: Path
+    """The directory."""
+    output_dir: Path
+    """Root of the MSs."""
+    sandbox_root: Path
+    """Where sandboxes stand."""
+
+
+class GroupOutcome(Model):
+    """What became of one group."""
+
+    group: SubbandGroup
+    """The group."""
+    outcome: str
+    """State of the group, or class of the error."""
+    reason: str
+    """Reason of the error."""
+    message: str
+    """What the error said."""
+
+
+class NightOutcome(Model):
+    """What became of a directory."""
+
+    groups: list[GroupOutcome]
+    """Every group."""
+    rejects: list[RejectedFile]
+    """Every file in no group."""
+
+
+def convert_night(options: NightOptions) -> NightOutcome:
+    """Find the groups and convert each, as the tasks of a night do."""
+    listing = find_groups(options.input_dir)
+    outcomes = []
+    for group in listing.groups:
+        conversion = ConversionOptions(
+            group=group,
+            output_dir=options.output_dir,
+            sandbox_roots=[options.sandbox_root],
+            timeout_s=60.0,
+            log_dir=options.output_dir / "logs",
+        )
+        try:
+            outcome, reason, message = hdf5_orchestrator.convert_group(conversion).state, "", ""
+        except ContimgError as error:
+            outcome, reason, message = type(error).__name__, error.reason, str(error)
+        outcomes.append(GroupOutcome(group=group, outcome=outcome, reason=reason, message=message))
+    return NightOutcome(groups=outcomes, rejects=listing.rejects)

@@ -1,0 +1,53 @@
+"""The parameters of a run of `image_ms`, and its last word."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dsa110_contimg.errors import InputError, ScienceQualityError
+from dsa110_contimg.orchestration.ms_tasks import judge_sources, read_request
+
+pytestmark = pytest.mark.unit
+
+SOURCE = {"name": "a", "ra_deg": 1.0, "dec_deg": 2.0}
+
+
+def test_what_the_form_leaves_empty_is_not_given() -> None:
+    params = {"ms": "/x.ms", "sources": [], "sources_file": "", "max_spws": None, "night": None}
+    request = read_request(params)
+    assert request.sources is None
+    assert request.sources_file is None
+    assert (request.target_snr, request.max_width, request.reprocess) == (5.0, 16, False)
+
+
+def test_the_ms_goes_by_its_true_name(tmp_path: Path) -> None:
+    (tmp_path / "true.ms").mkdir()
+    (tmp_path / "link.ms").symlink_to("true.ms")
+    assert read_request({"ms": str(tmp_path / "link.ms")}).ms == tmp_path / "true.ms"
+
+
+@pytest.mark.parametrize(
+    ("params", "word"),
+    [
+        ({}, "ms"),
+        ({"ms": "/x.ms", "target_snr": 0}, "target_snr"),
+        ({"ms": "/x.ms", "sources": [{**SOURCE, "ra_deg": 400}]}, "sources.0.ra_deg"),
+        ({"ms": "/x.ms", "backend": "magic"}, "backend"),
+    ],
+)
+def test_bad_parameters_are_named(params: dict[str, Any], word: str) -> None:
+    with pytest.raises(InputError, match=f"parameter {word}:"):
+        read_request(params)
+
+
+def test_the_last_word() -> None:
+    planned = [{**SOURCE, "name": name} for name in "abc"]
+    assert judge_sources(planned, ["c", "b", "a"]) == "3 sources imaged"
+    assert judge_sources([], []) == "no source lies in the field"
+    with pytest.raises(ScienceQualityError, match="2 of 3 sources failed: a, c"):
+        judge_sources(planned, ["b"])
+    with pytest.raises(InputError, match="could not be prepared"):
+        judge_sources(None, [])
