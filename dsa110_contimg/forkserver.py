@@ -19,14 +19,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 from dsa110_contimg.errors import name_os_error
 
-_SOCKET_VARIABLE = "DSA110_CONTIMG_FORKSERVER"
+SOCKET_VARIABLE = "DSA110_CONTIMG_FORKSERVER"
+"""Announces a fork server to the processes that should use it."""
 _MESSAGE_BYTES = 1 << 20
 _START_TIMEOUT_S = 60.0
 _CONNECT_TIMEOUT_S = 5.0
@@ -40,18 +41,20 @@ def server_socket() -> Path | None:
     Path or None
         The socket named by ``DSA110_CONTIMG_FORKSERVER``.
     """
-    name = os.environ.get(_SOCKET_VARIABLE)
+    name = os.environ.get(SOCKET_VARIABLE)
     return Path(name) if name else None
 
 
 @contextmanager
-def fork_server(log_path: Path) -> Iterator[Path]:
+def fork_server(log_path: Path, environment: Mapping[str, str] = os.environ) -> Iterator[Path]:
     """Run a fork server for as long as the body runs, and announce it to all children.
 
     Parameters
     ----------
     log_path : Path
         File that the server's own output is appended to.
+    environment : mapping of str to str
+        Environment of the server and of its children; default that of this process.
 
     Yields
     ------
@@ -74,19 +77,21 @@ def fork_server(log_path: Path) -> Iterator[Path]:
             # A path in the temporary directory: socket names are limited to 107 bytes.
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="contimg-"))
             path = Path(folder) / "fork"
-            server = start_server(path, log.fileno())
+            server = start_server(path, log.fileno(), environment)
         except OSError as error:
             raise name_os_error(error, f"cannot start a fork server, log {log_path}") from error
-        os.environ[_SOCKET_VARIABLE] = str(path)
+        os.environ[SOCKET_VARIABLE] = str(path)
         try:
             yield path
         finally:
-            del os.environ[_SOCKET_VARIABLE]
+            del os.environ[SOCKET_VARIABLE]
             server.terminate()
             server.wait()
 
 
-def start_server(path: Path, log_fd: int) -> subprocess.Popen[bytes]:
+def start_server(
+    path: Path, log_fd: int, environment: Mapping[str, str] = os.environ
+) -> subprocess.Popen[bytes]:
     """Start a fork server that ends with this process.
 
     Parameters
@@ -95,6 +100,8 @@ def start_server(path: Path, log_fd: int) -> subprocess.Popen[bytes]:
         Socket to listen on; must not exist.
     log_fd : int
         Descriptor for its output.
+    environment : mapping of str to str
+        Environment of the server and of its children.
 
     Returns
     -------
@@ -111,7 +118,7 @@ def start_server(path: Path, log_fd: int) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=log_fd,
             stderr=log_fd,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            env={**environment, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
             pass_fds=(listener.fileno(),),
             start_new_session=True,
         )

@@ -95,6 +95,23 @@ class BulkFiles:
         for column, cell in BULK_CELLS.items():
             os.posix_fallocate(self._handles[column], 0, n_rows * cell.n_bytes)
 
+    def place(self, column: str, row: int) -> tuple[int, int]:
+        """Say where a row goes.
+
+        Parameters
+        ----------
+        column : str
+            A bulk column.
+        row : int
+            Row of the MS.
+
+        Returns
+        -------
+        descriptor, offset : int
+            The open file, and the place in it in bytes.
+        """
+        return self._handles[column], row * BULK_CELLS[column].n_bytes
+
     def put(self, column: str, row: int, rows: npt.NDArray[np.generic]) -> None:
         """Write whole rows at their place.
 
@@ -107,11 +124,11 @@ class BulkFiles:
         rows : ndarray, shape (nrows, ...)
             The rows as they lie in the file, C order.
         """
-        place = row * BULK_CELLS[column].n_bytes
+        descriptor, offset = self.place(column, row)
         view = rows.data.cast("B")
         while view:
-            written = os.pwrite(self._handles[column], view, place)
-            view, place = view[written:], place + written
+            written = os.pwrite(descriptor, view, offset)
+            view, offset = view[written:], offset + written
 
     def move(self, places: dict[str, Path]) -> None:
         """Give the files their place in the MS; they may be written before and after.

@@ -88,6 +88,11 @@ class SubbandSamples:
         self._tables.clear()
         self._file.close()
 
+    @property
+    def is_mapped(self) -> bool:
+        """Whether a block of any length is a view of the file, and no copy."""
+        return all(table is not None for table in self._tables.values())
+
     def block(self, name: str, first: int, last: int) -> ChunkTable:
         """Give rows ``first`` to ``last`` of a dataset to a kernel.
 

@@ -19,12 +19,12 @@ import numpy.typing as npt
 from dsa110_contimg.conversion.bulk import BulkFiles
 from dsa110_contimg.conversion.chunks import SubbandSamples
 from dsa110_contimg.conversion.geometry import GroupGeometry, antenna_phasors
-from dsa110_contimg.conversion.kernel import pack_flags, rotate, weigh
+from dsa110_contimg.conversion.kernel import fill_rows
 from dsa110_contimg.conversion.skeleton import MsLayout
 from dsa110_contimg.instrument import POLARIZATIONS_CASA
 
-_BLOCK_ROWS = 1024
-"""A block of visibilities is 0.8 MB: it is still in a core's cache when it is written."""
+_COPIED_ROWS = 8192
+"""Rows that are read at once where they cannot be mapped; 11 MB."""
 
 
 @dataclass(frozen=True)
@@ -146,26 +146,38 @@ def _fill_window(
     baselines: BaselineTable,
     path: Path,
 ) -> SpwStatistics:
-    """Write one window, block by block."""
+    """Write one window."""
     n_rows, n_pol, row0 = (
         layout.n_rows_per_spw,
         len(POLARIZATIONS_CASA),
         spw * layout.n_rows_per_spw,
     )
-    data = np.empty((min(_BLOCK_ROWS, n_rows), layout.n_channels, n_pol), dtype=np.complex64)
     packed = np.empty((n_rows, layout.n_channels * n_pol // 8), dtype=np.uint8)
     weight, sigma = np.empty((2, n_rows, n_pol), dtype=np.float32)
     flagged = nonfinite = 0
+    file, offset = bulk.place("DATA", row0)
     with SubbandSamples(path) as samples:
-        for first in range(0, n_rows, _BLOCK_ROWS):
-            last = min(first + _BLOCK_ROWS, n_rows)
-            rows, bits = data[: last - first], packed[first:last]
+        step = n_rows if samples.is_mapped else _COPIED_ROWS
+        for first in range(0, n_rows, step):
+            last = min(first + step, n_rows)
             vis, flags, counts = (samples.block(name, first, last) for name in samples.names)
-            flagged += pack_flags(first, *flags, bits)
-            also, bad = rotate(first, baselines.rows, phasors, *vis, rows, bits)
-            flagged, nonfinite = flagged + also, nonfinite + bad
-            weigh(first, *counts, weight[first:last], sigma[first:last])
-            bulk.put("DATA", row0 + first, rows)
+            done, new_flagged, new_nonfinite = fill_rows(
+                first,
+                last,
+                baselines.rows,
+                phasors,
+                vis,
+                flags,
+                counts,
+                file,
+                offset,
+                packed,
+                weight,
+                sigma,
+            )
+            if done != last:
+                raise OSError(f"could not write row {row0 + done} of DATA")
+            flagged, nonfinite = flagged + new_flagged, nonfinite + new_nonfinite
     for column, values in (("FLAG", packed), ("WEIGHT", weight), ("SIGMA", sigma)):
         bulk.put(column, row0, values)
     return SpwStatistics(flagged / (8 * packed.size), nonfinite)

@@ -3,6 +3,8 @@
 All of them read a row from where its chunks lie and go over it while it is in the fastest
 cache. What pays: indices that are unsigned (a signed one is tested for being negative) and
 loops of a length that the compiler knows; the two together made them four times as fast.
+Visibilities are written from here as well, so that a worker does without the interpreter's
+lock for a whole window while another one looks up its chunks under it.
 """
 
 from __future__ import annotations
@@ -22,6 +24,14 @@ _N_POL = len(POLARIZATIONS_CASA)
 _N_ROW = _N_CHAN * _N_POL
 _USUAL_RUN = 12
 """Channels of a chunk as HDF5 guesses it for the correlator's arrays of numbers."""
+_BLOCK_ROWS = 1024
+"""A block of visibilities is 0.8 MB: it is still in a core's cache when it is written."""
+_pwrite: Any = numba.types.ExternalFunction(
+    "pwrite",
+    numba.types.ssize_t(
+        numba.types.intc, numba.types.voidptr, numba.types.size_t, numba.types.int64
+    ),
+)
 _ZERO, _ONE, _HUGE = np.float32(0), np.float32(1), np.float32(1e38)
 
 # Sums may be reordered and products fused; values that are not finite stay what they are.
@@ -35,31 +45,71 @@ _jit = numba.njit(
 
 
 @_jit
-def pack_flags(
-    first: int, samples: Any, starts: Any, chunk: Any, first_row: int, packed: Any
-) -> int:  # pragma: no cover - compiled
-    """Turn the flags of a block of rows into bits.
+def fill_rows(
+    first: int,
+    last: int,
+    baselines: Any,
+    phasors: Any,
+    vis: Any,
+    flags: Any,
+    counts: Any,
+    file: int,
+    place: int,
+    packed: Any,
+    weight: Any,
+    sigma: Any,
+) -> tuple[int, int, int]:  # pragma: no cover - compiled
+    """Convert rows of one window, and write their visibilities.
 
     Parameters
     ----------
-    first : int
-        Row of the dataset at which the block begins.
-    samples, starts, chunk, first_row
-        The flags as bytes, as in `ChunkTable`.
-    packed : ndarray of uint8, shape (nrows, nchan * npol // 8)
+    first, last : int
+        Half-open range of rows of the dataset; rows are time-major.
+    baselines : ndarray of int32, shape (nbls, 3)
+        Antenna rows p <= q of the MS, and 1 where the file has them as (p, q), 0 as (q, p).
+    phasors : ndarray of complex64, shape (ntimes, nants, nchan)
+        From `geometry.antenna_phasors`, channels in the order of the file.
+    vis, flags, counts : ChunkTable
+        The datasets ``visdata``, ``flags`` (as bytes) and ``nsamples``.
+    file : int
+        Descriptor of the file of DATA.
+    place : int
+        Where in it row 0 of the dataset goes, in bytes.
+    packed : ndarray of uint8, shape (Nblts, nchan * npol // 8)
         Receives the flags as bits, the lowest first, channels in ascending frequency.
+    weight, sigma : ndarray of float32, shape (Nblts, npol)
+        Receive the mean of the sample counts over the channels, and its ``-0.5`` power.
 
     Returns
     -------
-    int
-        Number of flagged visibilities.
+    done : int
+        The row before which everything is written: `last`, unless a write failed.
+    flagged, nonfinite : int
+        Number of visibilities that are flagged, and of those that were not finite.
     """
+    flagged = nonfinite = 0
+    data = np.empty((_BLOCK_ROWS, _N_ROW), np.complex64)
+    for start in range(first, last, _BLOCK_ROWS):
+        stop = min(start + _BLOCK_ROWS, last)
+        rows, bits = data[: stop - start], packed[start:stop]
+        flagged += _pack_flags(start, flags, bits)
+        more_flagged, more_nonfinite = _rotate(start, baselines, phasors, vis, rows, bits)
+        flagged, nonfinite = flagged + more_flagged, nonfinite + more_nonfinite
+        _weigh(start, counts, weight[start:stop], sigma[start:stop])
+        if _pwrite(file, rows.ctypes, rows.nbytes, place + start * _N_ROW * 8) != rows.nbytes:
+            return start, flagged, nonfinite
+    return last, flagged, nonfinite
+
+
+@_jit
+def _pack_flags(first: int, flags: Any, packed: Any) -> int:  # pragma: no cover - compiled
+    """Turn the flags of a block of rows into bits; the number of those set."""
     row_flags = np.empty(_N_ROW, np.uint8)
     words = row_flags.view(np.uint64)
     flagged = 0
     for row in range(packed.shape[0]):
         packed[row] = 0
-        _read_row(samples, starts, chunk, first + row - first_row, row_flags)
+        _read_row(flags, first + row, row_flags)
         seen = np.uint64(0)
         for word in range(_N_ROW // 8):
             seen |= words[word]
@@ -71,46 +121,16 @@ def pack_flags(
 
 
 @_jit
-def rotate(
-    first: int,
-    baselines: Any,
-    phasors: Any,
-    samples: Any,
-    starts: Any,
-    chunk: Any,
-    first_row: int,
-    data: Any,
-    packed: Any,
+def _rotate(
+    first: int, baselines: Any, phasors: Any, vis: Any, data: Any, packed: Any
 ) -> tuple[int, int]:  # pragma: no cover - compiled
     """Rotate a block of rows to the phase centre, in the conjugation of the MS.
 
-    Parameters
-    ----------
-    first : int
-        Row of the dataset at which the block begins; rows are time-major.
-    baselines : ndarray of int32, shape (nbls, 3)
-        Antenna rows p <= q of the MS, and 1 where the file has them as (p, q), 0 as (q, p).
-    phasors : ndarray of complex64, shape (ntimes, nants, nchan)
-        From `geometry.antenna_phasors`, channels in the order of the file.
-    samples, starts, chunk, first_row
-        The visibilities, as in `ChunkTable`.
-    data : ndarray of complex64, shape (nrows, nchan, npol)
-        Receives the visibilities, channels in ascending frequency; zero for those that are
-        not finite.
-    packed : ndarray of uint8, shape (nrows, nchan * npol // 8)
-        Flags from `pack_flags`; completed by those of the visibilities that are not finite.
-
-    Returns
-    -------
-    flagged, nonfinite : int
-        Number of visibilities flagged in addition, and of those that are not finite.
+    What is not finite is zeroed and flagged; the numbers newly flagged and not finite.
     """
     n_bls = baselines.shape[0]
-    flagged = 0
-    nonfinite = 0
-    flat = data.reshape(data.shape[0], _N_ROW)
-    raw = np.empty(_N_ROW, np.complex64)
-    turned = np.empty(_N_ROW, np.complex64)
+    flagged = nonfinite = 0
+    raw, turned = np.empty(_N_ROW, np.complex64), np.empty(_N_ROW, np.complex64)
     values, products = raw.view(np.float32), turned.view(np.float32)
     cosine, sine = np.empty(_N_CHAN, np.float32), np.empty(_N_CHAN, np.float32)
     for row in range(data.shape[0]):
@@ -121,40 +141,25 @@ def rotate(
             # conj(V') of V' = V conj(f_q) f_p, the MS being conjugate to UVH5.
             factor = phasors[time, q, channel] * np.conj(phasors[time, p, channel])
             cosine[channel], sine[channel] = factor.real, factor.imag
-        _read_row(samples, starts, chunk, first + row - first_row, raw)
+        _read_row(vis, first + row, raw)
         bad = _multiply(values, cosine, sine, -_ONE if in_order else _ONE, products)
         if bad:
             nonfinite += bad
             flagged += _blank(raw, turned, packed[row])
-        _interleave(turned, flat[row])
+        _interleave(turned, data[row])
     return flagged, nonfinite
 
 
 @_jit
-def weigh(
-    first: int, samples: Any, starts: Any, chunk: Any, first_row: int, weight: Any, sigma: Any
-) -> None:  # pragma: no cover - compiled
-    """Average the sample counts of a block of rows over the channels.
-
-    Parameters
-    ----------
-    first : int
-        Row of the dataset at which the block begins.
-    samples, starts, chunk, first_row
-        Fractions of the integration that were observed, as in `ChunkTable`; what is not
-        finite or negative counts as 0.
-    weight : ndarray of float32, shape (nrows, npol)
-        Receives the mean.
-    sigma : ndarray of float32, shape (nrows, npol)
-        Receives ``weight ** -0.5``, 0 where the weight is 0.
-    """
-    counts = np.empty(_N_ROW, np.float32)
+def _weigh(first: int, counts: Any, weight: Any, sigma: Any) -> None:  # pragma: no cover - compiled
+    """Average the sample counts of a block of rows; not finite or negative counts as 0."""
+    values = np.empty(_N_ROW, np.float32)
     for row in range(weight.shape[0]):
-        _read_row(samples, starts, chunk, first + row - first_row, counts)
+        _read_row(counts, first + row, values)
         for pol in range(_N_POL):
             total = _ZERO
             for channel in range(_N_CHAN):
-                count = counts[pol * _N_CHAN + channel]
+                count = values[pol * _N_CHAN + channel]
                 total += count if _ZERO < count < _HUGE else _ZERO
             mean = total / np.float32(_N_CHAN)
             weight[row, pol] = mean
@@ -162,13 +167,12 @@ def weigh(
 
 
 @_jit
-def _read_row(
-    samples: Any, starts: Any, chunk: Any, row: int, out: Any
-) -> None:  # pragma: no cover - compiled
+def _read_row(table: Any, row: int, out: Any) -> None:  # pragma: no cover - compiled
     """Copy a row out of its chunks: all channels of one polarization, then of the next."""
-    rows, channels, pols = chunk
-    index = row // rows
-    inside = (row - index * rows) * channels * pols
+    samples, starts = table.samples, table.starts
+    rows, channels, pols = table.chunk
+    index = (row - table.first_row) // rows
+    inside = (row - table.first_row - index * rows) * channels * pols
     for channel_chunk in range(starts.shape[1]):
         channel0 = channel_chunk * channels
         length = min(channels, _N_CHAN - channel0)
@@ -186,7 +190,7 @@ def _read_row(
 
 @_jit
 def _copy(
-    samples: Any, source: int, step: int, out: Any, target: int, length: int
+    samples: Any, source: Any, step: Any, out: Any, target: Any, length: int
 ) -> None:  # pragma: no cover - compiled
     """Copy ``samples[source::step]`` to ``out[target : target + length]``."""
     for item in range(np.uint64(length)):

@@ -12,8 +12,9 @@ from astropy.coordinates import EarthLocation
 from astropy.time import Time
 
 from dsa110_contimg import instrument
+from dsa110_contimg.conversion.chunks import ChunkTable
 from dsa110_contimg.conversion.geometry import antenna_phasors, group_geometry
-from dsa110_contimg.conversion.kernel import pack_flags, rotate, weigh
+from dsa110_contimg.conversion.kernel import fill_rows
 
 
 def warm_up() -> None:
@@ -35,12 +36,11 @@ def warm_up() -> None:
     bits = np.zeros((1, n_chan * n_pol // 8), dtype=np.uint8)
     baselines = np.zeros((1, 3), dtype=np.int32)
     weight, sigma = np.zeros((2, 1, n_pol), dtype=np.float32)
-    vis, flags, counts = (np.zeros(shape, kind).ravel() for kind in ("c8", "u1", "f4"))
+    samples = [np.zeros(n_chan * n_pol, kind) for kind in (np.complex64, np.uint8, np.float32)]
     for view in (np.asarray, _read_only):
-        pack_flags(0, view(flags), starts, shape, 0, bits)
-        data = np.zeros(shape, np.complex64)
-        rotate(0, baselines, phasors, view(vis), starts, shape, 0, data, bits)
-        weigh(0, view(counts), starts, shape, 0, weight, sigma)
+        vis, flags, counts = (ChunkTable(view(values), starts, shape, 0) for values in samples)
+        # No rows: all is compiled and nothing written.
+        fill_rows(0, 0, baselines, phasors, vis, flags, counts, -1, 0, bits, weight, sigma)
     gc.collect()
     gc.freeze()
 

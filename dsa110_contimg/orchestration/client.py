@@ -11,7 +11,7 @@ from dsa110_contimg.errors import InputError, TransientError
 
 FINISHED_STATES = frozenset({"success", "failed"})
 _PAGE = 100
-_TIMEOUT_S = 15.0
+_TIMEOUT_S = 120.0
 
 
 class _AllAdminsToken(httpx.Auth):

@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from dsa110_contimg.errors import InputError, TransientError
+from dsa110_contimg.forkserver import SOCKET_VARIABLE, fork_server
 from dsa110_contimg.orchestration.client import AirflowClient
 from dsa110_contimg.orchestration.home import LOOPBACK, AirflowHome
 from dsa110_contimg.orchestration.runs import IMAGE_DAG, NIGHT_DAG
@@ -78,6 +79,11 @@ class EmbeddedAirflow:
                 port=self._port, parallelism=self._parallelism, schedule=self._schedule
             )
             self._migrate()
+            # Pays the imports of conversions once per Airflow, not once per group.
+            server = cleanup.enter_context(
+                fork_server(self.service_log("forkserver"), self._environment)
+            )
+            self._environment[SOCKET_VARIABLE] = str(server)
             cleanup.callback(self._stop)
             self._start_services()
             self._cleanup = cleanup.pop_all()
@@ -121,7 +127,8 @@ class EmbeddedAirflow:
         Parameters
         ----------
         name : str
-            ``api-server``, ``scheduler``, ``dag-processor``, ``triggerer`` or ``db``.
+            ``api-server``, ``scheduler``, ``dag-processor``, ``triggerer``, ``forkserver`` or
+            ``db``.
 
         Returns
         -------

@@ -6,7 +6,12 @@ The fill workers are threads of the converting child: killing one is killing the
 from __future__ import annotations
 
 import itertools
+import json
+import os
 import random
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -23,6 +28,7 @@ from support.faults import (
 
 from dsa110_contimg.errors import TransientError
 from dsa110_contimg.storage.publish import read_manifest
+from dsa110_contimg.storage.sandbox import reap_sandboxes
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow]
 
@@ -161,3 +167,41 @@ def test_killed_server_loses_nothing(site, reference, tmp_path, monkeypatch):
         Path(site.root / "logs" / "task.log").unlink()
         assert site.assert_nothing_lost(reference) == "converted"
         assert "no fork server" in (site.root / "logs" / "task.log").read_text()
+
+
+def test_killed_command_of_a_night(make_site, reference, tmp_path):
+    """The command with its own server, killed in the middle, then run again."""
+    site = make_site()
+    environment = {
+        **os.environ,
+        "DSA110_CONTIMG_WORK_DIR": str(tmp_path / "work"),
+        "DSA110_CONTIMG_SANDBOX_ROOT": str(site.sandbox_root),
+    }
+    del environment["DSA110_CONTIMG_FORKSERVER"]
+    program = "from dsa110_contimg.cli.main import main; main()"
+    incoming = Path(site.group.files[0]).parent
+    command = [
+        sys.executable,
+        "-c",
+        program,
+        "convert",
+        incoming,
+        site.options.output_dir,
+        "--json",
+    ]
+    night = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while not any(site.sandbox_root.glob("*/*")) and time.monotonic() < deadline:
+            time.sleep(0.002)
+    finally:
+        night.kill()
+        night.wait()
+    assert_no_process_left()
+    site.assert_inputs_untouched()
+    done = subprocess.run(command, env=environment, capture_output=True, check=True)
+    (result,) = json.loads(done.stdout)
+    assert result["state"] in {"converted", "skipped"}
+    site.assert_finished(reference)
+    reap_sandboxes(site.sandbox_root)
+    assert list(site.sandbox_root.iterdir()) == []

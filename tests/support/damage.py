@@ -40,6 +40,26 @@ class IntactFile:
                 found[name] = [(c.byte_offset, c.size, c.chunk_offset) for c in chunks]
         return found
 
+    def moved_chunks(self, path: Path) -> dict[str, list[int]]:
+        """Tell which chunks a damaged copy looks for in another place than where they are.
+
+        Parameters
+        ----------
+        path : Path
+            The damaged file, whose index HDF5 can read.
+
+        Returns
+        -------
+        dict of str to list of int
+            Dataset to the distances in bytes, where there are any.
+        """
+        found = IntactFile(path).places
+        moved = {
+            name: [new[0] - old[0] for new, old in zip(found[name], chunks, strict=True)]
+            for name, chunks in self.places.items()
+        }
+        return {name: [d for d in distances if d] for name, distances in moved.items()}
+
     @cached_property
     def shapes(self) -> dict[str, tuple[np.dtype, tuple[int, ...], tuple[int, ...]]]:
         """Dataset to its type, its shape and that of its chunks."""
