@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/dsa110-contimg
 SOURCES := dsa110_contimg dags plugins tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup night airflow test test-quick check format lock clean
+.PHONY: help setup night airflow test test-quick faults soak bench check format lock clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,6 +28,15 @@ test: setup  ## Run the whole test suite
 
 test-quick: setup  ## Run the tests that take seconds
 	$(VENV)/bin/python -m pytest -m "not slow and not airflow"
+
+faults: setup  ## Every fault sweep in its long form (about an hour)
+	FAULT_SWEEP=long $(VENV)/bin/python -m pytest tests/faults
+
+soak: setup  ## Convert 1,000 small groups, 8 at a time, some killed at random
+	FAULT_SWEEP=long SOAK_GROUPS=1000 $(VENV)/bin/python -m pytest tests/faults/test_soak.py
+
+bench: setup  ## Measure the conversion side by side with its peers (about ten minutes)
+	$(VENV)/bin/python benchmarks/conversion.py
 
 check: setup  ## Formatting, lint, types, docstrings
 	$(VENV)/bin/ruff format --check $(SOURCES)

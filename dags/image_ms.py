@@ -127,7 +127,8 @@ def image_ms() -> None:
         return judge_sources(planned, list(done))
 
     planned: Any = prepare()
-    summary(planned, image.expand(source=planned))
+    done: Any = image.expand(source=planned)
+    summary(planned, done)
 
 
 image_ms()

@@ -20,7 +20,7 @@ from dsa110_contimg.conversion.bulk import BulkFiles
 from dsa110_contimg.conversion.chunks import SubbandSamples
 from dsa110_contimg.conversion.geometry import GroupGeometry, antenna_phasors
 from dsa110_contimg.conversion.kernel import fill_rows
-from dsa110_contimg.conversion.skeleton import MsLayout
+from dsa110_contimg.conversion.layout import MsLayout
 from dsa110_contimg.instrument import POLARIZATIONS_CASA
 
 _COPIED_ROWS = 8192

@@ -32,7 +32,9 @@ _pwrite: Any = numba.types.ExternalFunction(
         numba.types.intc, numba.types.voidptr, numba.types.size_t, numba.types.int64
     ),
 )
-_ZERO, _ONE, _HUGE = np.float32(0), np.float32(1), np.float32(1e38)
+_ZERO, _ONE = np.float32(0), np.float32(1)
+_MOST_COUNTS = np.float32(1e6)
+"""The correlator counts 96; a weight out of garbage would outweigh all others in an image."""
 
 # Sums may be reordered and products fused; values that are not finite stay what they are.
 _jit = numba.njit(
@@ -152,7 +154,7 @@ def _rotate(
 
 @_jit
 def _weigh(first: int, counts: Any, weight: Any, sigma: Any) -> None:  # pragma: no cover - compiled
-    """Average the sample counts of a block of rows; not finite or negative counts as 0."""
+    """Average the sample counts of a block of rows; what is no count counts as 0."""
     values = np.empty(_N_ROW, np.float32)
     for row in range(weight.shape[0]):
         _read_row(counts, first + row, values)
@@ -160,7 +162,7 @@ def _weigh(first: int, counts: Any, weight: Any, sigma: Any) -> None:  # pragma:
             total = _ZERO
             for channel in range(_N_CHAN):
                 count = values[pol * _N_CHAN + channel]
-                total += count if _ZERO < count < _HUGE else _ZERO
+                total += count if _ZERO < count < _MOST_COUNTS else _ZERO
             mean = total / np.float32(_N_CHAN)
             weight[row, pol] = mean
             sigma[row, pol] = _ONE / np.sqrt(mean) if mean > 0 else _ZERO

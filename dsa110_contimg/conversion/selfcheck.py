@@ -17,7 +17,7 @@ from dsa110_contimg.conversion.fill import BaselineTable
 from dsa110_contimg.conversion.geometry import GroupGeometry
 from dsa110_contimg.conversion.hdf5_header import named_errors
 from dsa110_contimg.conversion.kernel import LARGEST_VISIBILITY
-from dsa110_contimg.conversion.skeleton import MsLayout
+from dsa110_contimg.conversion.layout import MsLayout
 from dsa110_contimg.errors import TransientError
 from dsa110_contimg.instrument import SPEED_OF_LIGHT_M_S
 

@@ -15,9 +15,10 @@ from dsa110_contimg.conversion.bulk import BulkFiles
 from dsa110_contimg.conversion.diagnosis import check_open_files
 from dsa110_contimg.conversion.fill import BaselineTable, start_fill
 from dsa110_contimg.conversion.geometry import GroupGeometry, group_geometry
+from dsa110_contimg.conversion.layout import MsLayout
 from dsa110_contimg.conversion.models import SpectralWindow
 from dsa110_contimg.conversion.selfcheck import check_ms
-from dsa110_contimg.conversion.skeleton import MsLayout, make_skeleton
+from dsa110_contimg.conversion.skeleton import make_skeleton
 from dsa110_contimg.conversion.uvh5 import SubbandHeader, check_consistent, read_header
 from dsa110_contimg.errors import InputError
 from dsa110_contimg.models import Model

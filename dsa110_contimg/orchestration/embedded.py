@@ -201,17 +201,14 @@ class EmbeddedAirflow:
     def _wait_until(self, ready: Callable[[], bool], name: str) -> None:
         """Wait for a service, and name it with the end of its log if it takes too long."""
         until = time.monotonic() + _START_TIMEOUT_S
-        while not ready():
+        while not _now(ready):
             if time.monotonic() > until:
                 raise self._service_error(name, f"was not ready within {_START_TIMEOUT_S:.0f} s")
             self.wait(_POLL_S)
 
     def _api_answers(self) -> bool:
         """Whether the api-server takes requests."""
-        try:
-            return bool(self.client.health()["metadatabase"]["status"] == "healthy")
-        except TransientError:
-            return False
+        return bool(self.client.health()["metadatabase"]["status"] == "healthy")
 
     def _is_healthy(self, component: str, started: float) -> bool:
         """Whether a component has given a sign of life since `started`."""
@@ -240,6 +237,14 @@ class EmbeddedAirflow:
         """End all services and all that they started."""
         _stop_all(list(self._services.values()))
         self._services.clear()
+
+
+def _now(ready: Callable[[], bool]) -> bool:
+    """Ask the api-server, which does not answer yet, or is slow on a busy machine."""
+    try:
+        return ready()
+    except TransientError:
+        return False
 
 
 def _stop_all(guards: list[subprocess.Popen[bytes]]) -> None:

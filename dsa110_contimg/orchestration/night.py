@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import Field
 
-from dsa110_contimg.errors import ContimgError
+from dsa110_contimg.errors import ContimgError, TransientError
 from dsa110_contimg.models import Model
 from dsa110_contimg.orchestration.client import FINISHED_STATES, AirflowClient
 from dsa110_contimg.orchestration.embedded import EmbeddedAirflow
@@ -21,6 +21,7 @@ from dsa110_contimg.qa.records import NightLedger
 from dsa110_contimg.settings import Settings
 
 _POLL_S = 1.0
+_PATIENCE_S = 300.0
 _FAILED_STATES = frozenset({"failed", "upstream_failed"})
 
 
@@ -147,14 +148,22 @@ def _watch(
 ) -> str:
     """Follow a run to its end."""
     last = None
+    answered_s = time.monotonic()
     while True:
-        state: str = airflow.client.dag_run(NIGHT_DAG, run_id)["state"]
-        progress = read_progress(airflow.client, run_id)
-        if progress != last:
-            on_progress(progress)
-            last = progress
-        if state in FINISHED_STATES:
-            return state
+        try:
+            state: str = airflow.client.dag_run(NIGHT_DAG, run_id)["state"]
+            progress = read_progress(airflow.client, run_id)
+        except TransientError:
+            # A busy machine answers late. If a service has died, the wait below says so.
+            if time.monotonic() - answered_s > _PATIENCE_S:
+                raise
+        else:
+            answered_s = time.monotonic()
+            if progress != last:
+                on_progress(progress)
+                last = progress
+            if state in FINISHED_STATES:
+                return state
         airflow.wait(_POLL_S)
 
 

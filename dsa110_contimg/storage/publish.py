@@ -7,7 +7,6 @@ MS without a manifest that checks out is not finished, whatever it looks like.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import uuid
@@ -18,9 +17,9 @@ from pydantic import ValidationError
 from dsa110_contimg.conversion.models import Manifest
 from dsa110_contimg.errors import ContimgError, TransientError, name_os_error
 from dsa110_contimg.stages import StageClock
+from dsa110_contimg.storage.durable_copy import copy_durably
 from dsa110_contimg.storage.files import fsync_path, remove_for_sure, write_text_atomic
 
-_COPY_BUFFER_BYTES = 8 << 20
 _VOLATILE = "table.lock"
 """casacore rewrites it on every open."""
 
@@ -145,7 +144,7 @@ def publish_tree(source: Path, target: Path, clock: StageClock | None = None) ->
     staged = _hidden(target, "partial")
     try:
         with clock.stage("copy"):
-            _copy_durably(source, staged)
+            copy_durably(source, staged)
         with clock.stage("rename"):
             manifest_path(target).unlink(missing_ok=True)
             if target.exists():
@@ -201,20 +200,6 @@ def write_manifest(ms_path: Path, manifest: Manifest) -> None:
 def _hidden(target: Path, kind: str) -> Path:
     """Name a hidden neighbour of the target that nobody used before."""
     return target.with_name(f".{target.name}.{kind}-{uuid.uuid4().hex[:8]}")
-
-
-def _copy_durably(source: Path, target: Path) -> None:
-    """Copy a file or a tree, and force all of it to the disk."""
-    if source.is_dir():
-        target.mkdir()
-        for entry in source.iterdir():
-            _copy_durably(entry, target / entry.name)
-        fsync_path(target)
-        return
-    with source.open("rb") as reader, target.open("wb") as writer:
-        shutil.copyfileobj(reader, writer, _COPY_BUFFER_BYTES)
-        writer.flush()
-        os.fsync(writer.fileno())
 
 
 def _named(error: OSError, target: Path) -> ContimgError:

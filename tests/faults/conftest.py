@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from dsa110_contimg.conversion.groups import find_groups
 from dsa110_contimg.forkserver import start_server
 from dsa110_contimg.simulation.night import SimulationOptions, simulate
 
+WARM_UP = "from dsa110_contimg.conversion.warmup"
 TESTS = Path(__file__).resolve().parents[1]
 _TMPFS = Path("/dev/shm")  # noqa: S108
 
@@ -27,6 +30,9 @@ def fork_server_of_faults(tmp_path_factory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch, (folder / "server.log").open("ab") as log:
         patch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
         patch.setenv(FAULT_FILE_VARIABLE, str(folder / "fault"))
+        # Machine code differs in the last bit between the process that compiled it and those
+        # that find it in the cache; the sweeps compare bit by bit.
+        subprocess.run([sys.executable, "-c", f"{WARM_UP} import warm_up; warm_up()"], check=True)
         patch.setenv("DSA110_CONTIMG_FORKSERVER", str(folder / "fork"))
         server = start_server(folder / "fork", log.fileno())
         patch.setenv("FAULT_SERVER_PID", str(server.pid))
