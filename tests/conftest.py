@@ -13,6 +13,7 @@ import pytest
 # Libraries that keep caches in the home directory are sent elsewhere before they are imported.
 _CACHES = Path(tempfile.gettempdir()) / f"dsa110-contimg-tests-{os.getuid()}"
 for _variable, _folder in {
+    "AIRFLOW_HOME": "airflow",
     "MPLCONFIGDIR": "matplotlib",
     "XDG_CACHE_HOME": "xdg-cache",
     "XDG_CONFIG_HOME": "xdg-config",
