@@ -60,10 +60,12 @@ def check_ms(
         if ms.nrows() != layout.n_rows:
             raise _failed(f"{ms.nrows()} rows instead of {layout.n_rows}")
         for spw, path in enumerate(inputs):
-            for row in generator.integers(0, layout.n_rows_per_spw, _ROWS_PER_WINDOW):
-                place = spw * layout.n_rows_per_spw + int(row)
-                expected = _expected_row(layout, geometry, baselines, spw, path, int(row))
-                for column, value in expected.items():
+            rows = generator.integers(0, layout.n_rows_per_spw, _ROWS_PER_WINDOW).tolist()
+            with named_errors(path), h5py.File(path, "r") as raw:
+                expected = [_expected_row(layout, geometry, baselines, spw, raw, r) for r in rows]
+            for row, columns in zip(rows, expected, strict=True):
+                place = spw * layout.n_rows_per_spw + row
+                for column, value in columns.items():
                     if not _equal(np.asarray(ms.getcell(column, place)), np.asarray(value)):
                         raise _failed(f"{column} of row {place} (window {spw}, {path.name})")
 
@@ -73,16 +75,15 @@ def _expected_row(
     geometry: GroupGeometry,
     baselines: BaselineTable,
     spw: int,
-    path: Path,
+    raw: h5py.File,
     row: int,
 ) -> dict[str, object]:
     """Compute what one row must hold, from the raw file."""
     time, baseline = divmod(row, len(layout.antenna1))
     p, q, in_order = baselines.rows[baseline]
-    with named_errors(path), h5py.File(path, "r") as raw:
-        vis = raw["Data/visdata"][row, 0][::-1].astype(np.complex128)
-        # A damaged boolean may be neither 0 nor 1.
-        flags = raw["Data/flags"][row, 0][::-1].view(np.uint8) != 0
+    vis = raw["Data/visdata"][row, 0][::-1].astype(np.complex128)
+    # A damaged boolean may be neither 0 nor 1.
+    flags = raw["Data/flags"][row, 0][::-1].view(np.uint8) != 0
     delta_w = geometry.antenna_delta_w_m[time]
     turns = np.outer(layout.spw_freqs_hz[spw] / SPEED_OF_LIGHT_M_S, delta_w[p] - delta_w[q])
     bad = ~(np.abs(vis.real) + np.abs(vis.imag) < LARGEST_VISIBILITY)

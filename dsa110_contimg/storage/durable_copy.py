@@ -60,12 +60,11 @@ def _copy_blocks(reader: BinaryIO, target: Path) -> int:
     try:
         descriptor = os.open(target, os.O_WRONLY | os.O_DIRECT)
         try:
-            with (
-                mmap.mmap(reader.fileno(), n_bytes, access=mmap.ACCESS_READ) as content,
-                memoryview(content) as view,
-            ):
-                while done < n_bytes:
-                    done += os.pwrite(descriptor, view[done : done + _STEP_BYTES], done)
+            while done < n_bytes and done % _BLOCK_BYTES == 0:
+                length = min(_STEP_BYTES, n_bytes - done)
+                # One step is mapped at a time: what is mapped counts as this process's memory.
+                with mmap.mmap(reader.fileno(), length, offset=done, prot=mmap.PROT_READ) as step:
+                    done += os.pwrite(descriptor, step, done)
         finally:
             os.close(descriptor)
     except OSError as error:

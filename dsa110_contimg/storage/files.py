@@ -91,10 +91,10 @@ def remove_for_sure(path: Path) -> list[str]:
     try:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, onerror=note)
+            if path.exists() and not problems:
+                problems.append(f"{path} is still there after its removal")
         else:
             path.unlink(missing_ok=True)
-        if path.exists() and not problems:
-            problems.append(f"{path} is still there after its removal")
     except OSError as error:
         problems.append(f"could not remove {path}: {error}")
     for problem in problems:

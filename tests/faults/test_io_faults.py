@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import subprocess
@@ -111,8 +112,13 @@ def test_stale_sandboxes_make_room(site, tmp_path, reference):
     site.assert_finished(reference)
 
 
-@pytest.mark.parametrize("leave_bytes", [0, 200_000, MB])
-@pytest.mark.parametrize("step", ["write", "headers", "skeleton"])
+@pytest.mark.parametrize(
+    ("step", "leave_bytes"),
+    [
+        *itertools.product(["write", "headers"], [0, 200_000, MB]),
+        ("skeleton", 0),  # its tables are all that still needs space
+    ],
+)
 def test_tmpfs_filled_during_the_work(site, tmp_path, reference, step, leave_bytes):
     """Another program takes the space after the preflight: casacore aborts, or a write fails."""
     with small_disk(tmp_path / "small", 60 * MB) as disk:

@@ -128,21 +128,3 @@ def test_full_disk_leaves_nothing(tree, tmp_path):
         assert list(disk.iterdir()) == []
     finally:
         subprocess.run(["umount", str(disk)], check=True)
-
-
-@pytest.mark.parametrize("size", [8 << 20, (8 << 20) + 1, (20 << 20) + 4095])
-def test_large_file_is_copied_whole(tmp_path, size):
-    """Whole blocks go past the page cache, the rest through it."""
-    source = tmp_path / "source"
-    source.write_bytes(np.random.default_rng(size).bytes(size))
-    copy_durably(source, tmp_path / "copy")
-    assert (tmp_path / "copy").read_bytes() == source.read_bytes()
-
-
-def test_large_file_is_copied_where_direct_writes_are_refused(tmp_path):
-    """A loop device over a file system without them, or an old tmpfs: EINVAL, then the cache."""
-    source = tmp_path / "source"
-    source.write_bytes(np.random.default_rng(0).bytes(9 << 20))
-    with without_direct_writes():
-        copy_durably(source, tmp_path / "copy")
-    assert (tmp_path / "copy").read_bytes() == source.read_bytes()

@@ -206,14 +206,15 @@ def assert_no_process_left(within_s: float = 5.0) -> None:
 
 
 def _tagged_processes() -> list[psutil.Process]:
-    """Processes that inherited the tests' environment, besides the server and this one."""
+    """Tasks, their children and orphans of them: what this process did not start itself."""
     own = {os.getpid(), server_pid()}
     tagged = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             tag = process.environ().get(FAULT_FILE_VARIABLE)
-            is_ours = tag == os.environ[FAULT_FILE_VARIABLE] and process.pid not in own
-            if is_ours and process.status() != psutil.STATUS_ZOMBIE:
+            is_ours = tag == os.environ[FAULT_FILE_VARIABLE]
+            is_own = process.pid in own or process.ppid() == os.getpid()
+            if is_ours and not is_own and process.status() != psutil.STATUS_ZOMBIE:
                 tagged.append(process)
     return tagged
 
