@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from dsa110_contimg.errors import ContimgError, TransientError, name_os_error
 from dsa110_contimg.storage.files import remove_for_sure
 
-_OWN_LOCK_TIMEOUT_S = 10.0
+_OWN_LOCK_TIMEOUT_S = 60.0
 """Nobody else wants this lock, but the reaper may look at it for a moment."""
 _MEMORY_FILE_SYSTEMS = {"tmpfs", "ramfs"}
 

@@ -237,3 +237,31 @@ def test_command_prints_json_and_exits_1_when_a_group_failed(group_files, tmp_pa
     assert done.exit_code == 1
     assert not list((tmp_path / "ms").glob("*/*.ms"))
     assert runner.invoke(app, ["convert"]).exit_code == 2
+
+
+def test_checkpoint_that_cannot_be_written(small_night, tmp_path):
+    """Known before the work: refused. Lost in the middle: said, and the groups are converted."""
+    blocked = tmp_path / "file"
+    blocked.touch()
+    with pytest.raises(InputError, match="cannot write the checkpoint") as caught:
+        convert_subband_groups_to_ms(
+            small_night.output_dir, tmp_path / "ms", checkpoint_file=blocked / "checkpoint.json"
+        )
+    assert caught.value.reason == "not_writable"
+    assert not (tmp_path / "ms").exists()
+
+    folder = tmp_path / "checkpoints"
+
+    def block(result, done: int, total: int) -> None:
+        if done == 1:
+            shutil.rmtree(folder)
+            folder.touch()
+
+    results = convert_subband_groups_to_ms(
+        small_night.output_dir,
+        tmp_path / "ms",
+        checkpoint_file=folder / "checkpoint.json",
+        progress=block,
+    )
+    assert [result.state for result in results] == ["converted", "converted"]
+    assert "cannot write the checkpoint" in results[1].warnings[-1]
