@@ -22,7 +22,7 @@ from support.child_functions import (
 )
 
 from dsa110_contimg.errors import InputError, TransientError
-from dsa110_contimg.forkserver import fork_server
+from dsa110_contimg.forkserver import SOCKET_VARIABLE, fork_server
 from dsa110_contimg.processes import run_in_child
 
 pytestmark = pytest.mark.unit
@@ -37,6 +37,12 @@ def gone(pid: int) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+@pytest.fixture(autouse=True)
+def nothing_announced(monkeypatch):
+    """Each test has a fork server of its own, or none: one of them kills its server."""
+    monkeypatch.delenv(SOCKET_VARIABLE, raising=False)
 
 
 @pytest.fixture(params=["fresh", "forked"])
@@ -143,7 +149,7 @@ def test_children_of_one_server_are_different_processes(tmp_path, monkeypatch):
 
 def test_absent_server_is_no_obstacle(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", ENV["PYTHONPATH"])
-    monkeypatch.setenv("DSA110_CONTIMG_FORKSERVER", str(tmp_path / "nobody"))
+    monkeypatch.setenv(SOCKET_VARIABLE, str(tmp_path / "nobody"))
     log_path = tmp_path / "log"
     answer = run_in_child(echo, Request(text="a"), timeout_s=60, log_path=log_path, warm=True)
     assert answer.parent_pid == os.getpid()
