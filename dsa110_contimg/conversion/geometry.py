@@ -257,7 +257,7 @@ def antenna_phasors(delta_w_m: FloatArray, freqs_hz: FloatArray) -> npt.NDArray[
     """
     turns = delta_w_m[:, :, None] * (freqs_hz / SPEED_OF_LIGHT_M_S)
     phasors = np.exp(2j * np.pi * (turns - np.rint(turns)))
-    return np.asarray(phasors, dtype=np.complex64)
+    return np.ascontiguousarray(phasors, dtype=np.complex64)
 
 
 def _frame_position_angle(sky: SkyFrame, app_ra: FloatArray, app_dec: FloatArray) -> FloatArray:

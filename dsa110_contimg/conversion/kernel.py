@@ -36,13 +36,11 @@ _ZERO, _ONE = np.float32(0), np.float32(1)
 _MOST_COUNTS = np.float32(1e6)
 """The correlator counts 96; a weight out of garbage would outweigh all others in an image."""
 
-# Sums may be reordered and products fused; values that are not finite stay what they are.
-_jit = numba.njit(
-    cache=True,
-    nogil=True,
-    boundscheck=False,
-    error_model="numpy",
-    fastmath={"contract", "reassoc"},
+# No fast mathematics: a group gives the same bits however its files are stored, on any machine.
+_jit = numba.njit(cache=True, nogil=True, boundscheck=False, error_model="numpy")
+# Counts are whole numbers or few-bit fractions of them: their sum is exact in any order.
+_jit_sums = numba.njit(
+    cache=True, nogil=True, boundscheck=False, error_model="numpy", fastmath={"reassoc"}
 )
 
 
@@ -152,7 +150,7 @@ def _rotate(
     return flagged, nonfinite
 
 
-@_jit
+@_jit_sums
 def _weigh(first: int, counts: Any, weight: Any, sigma: Any) -> None:  # pragma: no cover - compiled
     """Average the sample counts of a block of rows; what is no count counts as 0."""
     values = np.empty(_N_ROW, np.float32)

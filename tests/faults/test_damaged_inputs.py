@@ -35,8 +35,13 @@ from support.damage import (
     Stranger,
     Truncation,
 )
-from support.damage_tasks import DamagedHeaders, read_damaged_headers
-from support.fault_tasks import NightOptions, NightOutcome, convert_night
+from support.damage_tasks import (
+    DamagedHeaders,
+    NightOptions,
+    NightOutcome,
+    convert_night,
+    read_damaged_headers,
+)
 from support.faults import LONG_FORM, report_figures
 from support.pyuvdata_oracle import phase_to, read_on_meridian
 
@@ -54,7 +59,7 @@ from dsa110_contimg.storage.publish import read_manifest
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow]
 
-N_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "1500" if LONG_FORM else "40"))
+N_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "1500" if LONG_FORM else "25"))
 N_HEADERS = 20_000 if LONG_FORM else 300
 FREQ_TOLERANCE_HZ = CHANNEL_WIDTH_HZ / 10
 """What a file may be off in frequency; its window then bears what the file says."""
@@ -238,6 +243,7 @@ DAMAGES = st.one_of(
     st.builds(Stranger, st.sampled_from(STRANGERS)),
 )
 DAMAGED_FILES = st.dictionaries(st.integers(0, N_SUBBANDS - 1), DAMAGES, min_size=1, max_size=3)
+ALL_OVER_THE_SAMPLES = tuple((step / 199, step % 8) for step in range(200))
 OUTCOMES: Counter[str] = Counter()
 
 
@@ -253,6 +259,10 @@ OUTCOMES: Counter[str] = Counter()
 @example(damages=dict.fromkeys((0, 7, 15), Stranger("another array")))
 @example(damages=dict.fromkeys((0, 7, 15), Stranger("another time")))
 @example(damages=dict.fromkeys((0, 7, 15), Stranger("another subband")))
+@example(damages={15: Shift("antenna_positions", 5e-4)})
+@example(damages={15: Shift("time_array", 5e-4 / 86400)})
+@example(damages={15: Shift("extra_keywords/phase_center_dec", 5e-7)})
+@example(damages=dict.fromkeys(range(16), BitFlips(True, ALL_OVER_THE_SAMPLES)))
 def test_damaged_files_never_make_a_wrong_ms(truth, damages):
     with tempfile.TemporaryDirectory(prefix="damaged-") as scratch:
         incoming, output = Path(scratch) / "incoming", Path(scratch) / "ms"

@@ -40,11 +40,17 @@ def test_soak(groups, tmp_path, tmpfs, monkeypatch, at_once):
         timeout_s=30.0 * N_GROUPS,
         log_path=tmp_path / "soak.log",
     )
-    report_figures(f"soak of {N_GROUPS} groups, {at_once} at once: {report.model_dump_json()}")
+    sizes = {
+        name: f"{before.memory_mb} -> {report.after[name].memory_mb} MB"
+        for name, before in report.before.items()
+    }
+    report_figures(
+        f"soak of {N_GROUPS} groups, {at_once} at once: {report.converted} converted in "
+        f"{report.seconds} s, {report.kills} killed, {report.reaped} sandboxes reaped, {sizes}"
+    )
     assert report.converted == N_GROUPS
-    assert report.kills > 0
     assert set(report.errors) == {"child_killed"}, "only kills may fail an attempt, no lock"
-    assert sum(report.errors.values()) == report.kills
+    assert 0 < sum(report.errors.values()) <= report.kills, "some may have ended just before"
     assert report.stale_sandboxes == 0
     assert report.tmpfs_bytes == 0
     for name, before in report.before.items():

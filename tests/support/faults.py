@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import signal
 import subprocess
@@ -118,6 +119,10 @@ class Site:
             return Attempt(str(self.run(**task).state), "")
         except TransientError as error:
             return Attempt(error.reason, str(error))
+
+    def logs_of_children(self) -> list[Path]:
+        """Logs of the children that write MSs; none if the work never began."""
+        return list(self.options.log_dir.glob("*.log"))
 
     def set_fault(self, step: str, command: str) -> None:
         """Have a command run when a step begins."""
@@ -240,6 +245,26 @@ def killed_after(delay_s: float, find: Callable[[], int | None]) -> Iterator[lis
     finally:
         is_over.set()
         thread.join()
+
+
+@contextmanager
+def at_step(step: str, act: Callable[[], object]) -> Iterator[None]:
+    """Do something when a step begins in this process."""
+
+    class Watcher(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.args[1] == step:
+                act()
+
+    logger, watcher = logging.getLogger("dsa110_contimg.stages"), Watcher()
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(watcher)
+    try:
+        yield
+    finally:
+        logger.removeHandler(watcher)
+        logger.setLevel(level)
 
 
 def failure_of(convert: Callable[[], ConversionResult]) -> ContimgError:

@@ -6,24 +6,21 @@ end as it began. Groups differ in their data, so that an MS with another's data 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import shutil
-import signal
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import h5py
 import numpy as np
 import psutil
 from support.fault_tasks import TaskOptions, convert_task
+from support.faults import killed_after
 from support.subband_files import file_name, start_to_jd, write_group
 
 from dsa110_contimg.conversion.groups import find_groups
@@ -163,7 +160,7 @@ def verify(options: MsToVerify) -> Verdict:
 def soak(options: SoakOptions) -> SoakReport:
     """Convert all groups, retry what is transient, and look what is left."""
     with fork_server(options.place / "server.log"):
-        return _Soak(options).run()
+        return _Soak(options).report()
 
 
 class _Soak:
@@ -176,7 +173,7 @@ class _Soak:
         self._errors: Counter[str] = Counter()
         self._kills = 0
 
-    def run(self) -> SoakReport:
+    def report(self) -> SoakReport:
         """Warm up, convert, look."""
         warm_up = self._options.groups[:WARM_UP_GROUPS]
         groups = self._options.groups[WARM_UP_GROUPS:]
@@ -220,8 +217,7 @@ class _Soak:
         pid_file = self._options.place / f"{group.group_id}.pid"
         for attempt in range(MAX_ATTEMPTS):
             try:
-                with self._killed(pid_file, kill_after_s if attempt == 0 else None):
-                    self._attempt(options, pid_file)
+                self._attempt(options, pid_file, kill_after_s if attempt == 0 else None)
             except TransientError as error:
                 self._errors[error.reason] += 1
                 continue
@@ -241,7 +237,21 @@ class _Soak:
         shutil.rmtree(options.log_dir)
         return not verdict.problem
 
-    def _attempt(self, options: ConversionOptions, pid_file: Path) -> None:
+    def _attempt(
+        self, options: ConversionOptions, pid_file: Path, kill_after_s: float | None
+    ) -> None:
+        """Convert; the task, or the child where the task is this process, may be killed."""
+        if kill_after_s is None:
+            self._run(options, pid_file)
+            return
+        killed: list[int] = []
+        try:
+            with killed_after(kill_after_s, partial(self._victim, pid_file)) as killed:
+                self._run(options, pid_file)
+        finally:
+            self._kills += len(killed)
+
+    def _run(self, options: ConversionOptions, pid_file: Path) -> None:
         """Convert, here or in a task."""
         if self._options.at_once == 1:
             convert_group(options)
@@ -254,30 +264,6 @@ class _Soak:
             env={"DSA110_CONTIMG_FORKSERVER": os.environ["DSA110_CONTIMG_FORKSERVER"]},
             warm=True,
         )
-
-    @contextmanager
-    def _killed(self, pid_file: Path, delay_s: float | None) -> Iterator[None]:
-        """Kill the task, or the child where the task is this process, during the body."""
-        if delay_s is None:
-            yield
-            return
-        is_over = threading.Event()
-
-        def kill() -> None:
-            while (pid := self._victim(pid_file)) is None and not is_over.wait(0.002):
-                pass
-            if pid is not None and not is_over.wait(delay_s):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-                    self._kills += 1
-
-        thread = threading.Thread(target=kill)
-        thread.start()
-        try:
-            yield
-        finally:
-            is_over.set()
-            thread.join()
 
     def _victim(self, pid_file: Path) -> int | None:
         """Process id of the task, or of the only child."""
