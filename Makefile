@@ -35,7 +35,7 @@ faults: setup  ## Every fault sweep in its long form (about an hour)
 soak: setup  ## Convert 1,000 small groups, 8 at a time, some killed at random
 	FAULT_SWEEP=long SOAK_GROUPS=1000 $(VENV)/bin/python -m pytest tests/faults/test_soak.py
 
-bench: setup  ## Measure the conversion side by side with its peers (about ten minutes)
+bench: setup  ## Measure the conversion side by side with its peers (three to ten minutes)
 	$(VENV)/bin/python benchmarks/conversion.py
 
 check: setup  ## Formatting, lint, types, docstrings
