@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ for _variable, _folder in {
 
 import hypothesis  # noqa: E402 - after the environment is set
 from hypothesis.configuration import set_hypothesis_home_dir  # noqa: E402
+from support.point_source import make_point_source_ms  # noqa: E402
 
 from dsa110_contimg.catalog.sources import Source  # noqa: E402
+from dsa110_contimg.settings import get_settings  # noqa: E402
 from dsa110_contimg.simulation.night import (  # noqa: E402
     SimulationOptions,
     SimulationResult,
@@ -106,3 +109,25 @@ def small_night(tmp_path_factory: pytest.TempPathFactory) -> SimulationResult:
             ),
         )
     )
+
+
+@pytest.fixture
+def private_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Work directory and sandboxes of the settings, away from the machine's own."""
+    monkeypatch.setenv("DSA110_CONTIMG_WORK_DIR", str(tmp_path / "work"))
+    monkeypatch.setenv("DSA110_CONTIMG_SANDBOX_ROOT", str(tmp_path / "sandboxes"))
+    get_settings.cache_clear()
+    yield
+    get_settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def point_source_ms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MS with one source; not to be modified."""
+    return make_point_source_ms(tmp_path_factory.mktemp("point_source"))
+
+
+@pytest.fixture
+def own_ms(point_source_ms: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may change."""
+    return Path(shutil.copytree(point_source_ms, tmp_path / "own.ms"))

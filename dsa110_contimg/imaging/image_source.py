@@ -14,14 +14,7 @@ from dsa110_contimg.casa.door import run_in_casa
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import ContimgError
 from dsa110_contimg.imaging.in_casa import CasaWork, image_in_casa
-from dsa110_contimg.imaging.models import (
-    ImageSourceOptions,
-    ImageSourcesOptions,
-    MsInfo,
-    SpwInfo,
-)
-from dsa110_contimg.imaging.ms_info import describe_ms, read_ms_info, select_spws
-from dsa110_contimg.imaging.primary_beam import check_in_field
+from dsa110_contimg.imaging.models import ImageSourceOptions, ImageSourcesOptions
 from dsa110_contimg.imaging.products import RESULT_FILE
 from dsa110_contimg.photometry.models import SourceResult
 from dsa110_contimg.provenance import Provenance, make_provenance
@@ -30,6 +23,9 @@ from dsa110_contimg.stages import StageClock
 from dsa110_contimg.storage.ms_access import exclusive_ms
 from dsa110_contimg.storage.publish import check_target, publish_tree
 from dsa110_contimg.storage.sandbox import open_sandbox
+from dsa110_contimg.visibilities.models import MsInfo, SpwInfo
+from dsa110_contimg.visibilities.ms_info import describe_ms, read_ms_info, select_spws
+from dsa110_contimg.visibilities.primary_beam import check_in_field
 
 _WITHOUT_EFFECT = {
     "access_log",

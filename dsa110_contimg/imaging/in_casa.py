@@ -15,12 +15,10 @@ import numpy.typing as npt
 from dsa110_contimg.casa.door import open_casatasks
 from dsa110_contimg.errors import ScienceQualityError
 from dsa110_contimg.imaging import products
-from dsa110_contimg.imaging.models import ImageSourceOptions, MsInfo, SpwInfo
+from dsa110_contimg.imaging.models import ImageSourceOptions
 from dsa110_contimg.imaging.plots import Thumbnail, plot_stamp, png_metadata
-from dsa110_contimg.imaging.primary_beam import source_response, stamp_response
 from dsa110_contimg.imaging.private_copy import PrivateCopy
 from dsa110_contimg.imaging.tclean import Stamp, TcleanImager, choose_cell_arcsec
-from dsa110_contimg.imaging.visibilities import Window, read_window
 from dsa110_contimg.models import Model
 from dsa110_contimg.photometry.binning import find_detections
 from dsa110_contimg.photometry.forced import central_value, robust_rms
@@ -29,6 +27,9 @@ from dsa110_contimg.photometry.plots import plot_spectrum
 from dsa110_contimg.provenance import Provenance
 from dsa110_contimg.stages import StageClock
 from dsa110_contimg.storage.ms_access import canonical_ms, exclusive_ms
+from dsa110_contimg.visibilities.models import MsInfo, SpwInfo
+from dsa110_contimg.visibilities.primary_beam import source_response, stamp_response
+from dsa110_contimg.visibilities.window import Window, read_window
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header

@@ -1,4 +1,4 @@
-"""What the imaging stage takes, and what a Measurement Set says of itself."""
+"""What the imaging stage takes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.models import Model
 from dsa110_contimg.photometry.models import BinningOptions
 from dsa110_contimg.settings import get_settings
+from dsa110_contimg.visibilities.models import Averaging
 
 AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 """Paths cross into a child process that stands in another directory."""
@@ -21,6 +22,8 @@ class Backend(StrEnum):
     """The program that makes the images."""
 
     TCLEAN = "tclean"
+    WSCLEAN = "wsclean"
+    DUCC0 = "ducc0"
 
 
 class Weighting(StrEnum):
@@ -51,15 +54,6 @@ class CleanOptions(Model):
     cleaned away and the measured rms be too small."""
 
 
-class PrivateCopyOptions(Model):
-    """How much the private copy of the MS is averaged, after its rotation to the source."""
-
-    channels: int = Field(12, ge=1)
-    """Channels averaged into one."""
-    integrations: int = Field(4, ge=1)
-    """Integrations averaged into one."""
-
-
 class ImagingOptions(Model):
     """How sources in one MS are imaged and measured."""
 
@@ -69,11 +63,14 @@ class ImagingOptions(Model):
     """Directory that gets one directory per source."""
     backend: Backend = Backend.TCLEAN
     """The program that makes the images."""
+    field_fit: AbsolutePath | None = None
+    """A `photometry.models.FieldFit` as JSON: its sources, but for the one that is imaged, are
+    subtracted from the visibilities first; None: they stay, with their side lobes."""
     binning: BinningOptions = BinningOptions()
     """Search for runs of windows that reach the target SNR."""
     clean: CleanOptions = CleanOptions()
     """Imaging and deconvolution of one window."""
-    private_copy: PrivateCopyOptions | None = PrivateCopyOptions()
+    private_copy: Averaging | None = Averaging()
     """Image a copy that is rotated to the source and averaged; None: image the MS itself, at
     about seven times the cost."""
     spws: tuple[int, ...] | None = None
@@ -128,47 +125,3 @@ class ImageSourcesOptions(ImagingOptions):
         if len(set(names)) < len(names):
             raise ValueError("the sources must have different names")
         return self
-
-
-class SpwInfo(Model):
-    """One spectral window of an MS."""
-
-    spw_id: int
-    """Row of the SPECTRAL_WINDOW table."""
-    data_desc_id: int
-    """Row of the DATA_DESCRIPTION table that refers to it."""
-    freq_hz: float
-    """Mean of the channel centres in Hz."""
-    bandwidth_hz: float
-    """Total width in Hz."""
-    n_channels: int
-    """Number of channels."""
-
-
-class MsInfo(Model):
-    """What an MS says of itself, without its bulk data."""
-
-    ms_path: str
-    """Absolute path."""
-    telescope: str
-    """As OBSERVATION has it."""
-    telescope_itrf_m: tuple[float, float, float]
-    """Position of the telescope, geocentric, in metres."""
-    spws: list[SpwInfo]
-    """In order of id."""
-    center_ra_deg: float
-    """Right ascension of the phase centre in degrees."""
-    center_dec_deg: float
-    """Declination of the phase centre in degrees."""
-    frame: str
-    """Frame of the phase centre, e.g. ``"ICRS"``."""
-    start_mjd: float
-    """Start of the first integration, UTC."""
-    duration_s: float
-    """From there to the end of the last integration, in seconds."""
-    integration_time_s: float
-    """Length of one integration in seconds."""
-    data_column: str
-    """``"CORRECTED_DATA"`` if the MS has it, else ``"DATA"``."""
-    n_rows: int
-    """Rows of the main table."""

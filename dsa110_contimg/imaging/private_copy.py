@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from dsa110_contimg.catalog.sources import Source
-from dsa110_contimg.imaging.models import MsInfo, PrivateCopyOptions
-from dsa110_contimg.imaging.visibilities import Window, average_window, uvw_rotation
+from dsa110_contimg.visibilities.models import Averaging, MsInfo
+from dsa110_contimg.visibilities.window import Window, average_window, uvw_rotation
 
 _COPIED_SUBTABLES = (
     "ANTENNA",
@@ -38,7 +38,7 @@ class PrivateCopy:
         What the original says of itself.
     source : Source
         The new phase centre.
-    options : PrivateCopyOptions
+    options : Averaging
         How much to average.
     """
 
@@ -49,7 +49,7 @@ class PrivateCopy:
         original: Path,
         info: MsInfo,
         source: Source,
-        options: PrivateCopyOptions,
+        options: Averaging,
     ):
         self.path = path
         self._options = options

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import ScienceQualityError
-from dsa110_contimg.imaging.models import CleanOptions, MsInfo
+from dsa110_contimg.imaging.models import CleanOptions
+from dsa110_contimg.visibilities.models import MsInfo
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header

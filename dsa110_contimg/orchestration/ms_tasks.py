@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.conversion.models import Manifest
 from dsa110_contimg.errors import ContimgError, InputError, ScienceQualityError, TransientError
-from dsa110_contimg.imaging.models import ImageSourceOptions, MsInfo
+from dsa110_contimg.imaging.models import ImageSourceOptions
 from dsa110_contimg.models import Model
 from dsa110_contimg.orchestration.spans import task_span
 from dsa110_contimg.orchestration.transit_tasks import night_ledger
@@ -20,6 +20,7 @@ from dsa110_contimg.photometry.models import BinningOptions, SourceResult
 from dsa110_contimg.qa.records import ImagingPlan, MsFailure
 from dsa110_contimg.settings import get_settings
 from dsa110_contimg.storage.ms_access import canonical_ms
+from dsa110_contimg.visibilities.models import MsInfo
 
 
 class ImageRequest(Model):
@@ -117,7 +118,7 @@ def plan_sources(request: ImageRequest, purpose: str) -> list[Source]:
 def _select_sources(request: ImageRequest) -> list[Source]:
     """Take the sources that were asked for, or those of the catalogue in the field."""
     from dsa110_contimg.catalog.sources import read_sources
-    from dsa110_contimg.imaging.ms_info import read_ms_info
+    from dsa110_contimg.visibilities.ms_info import read_ms_info
 
     if request.sources is not None:
         return request.sources
@@ -128,7 +129,7 @@ def _select_sources(request: ImageRequest) -> list[Source]:
 
 def _is_in_field(source: Source, info: MsInfo) -> bool:
     """Whether the primary beam reached a source."""
-    from dsa110_contimg.imaging.primary_beam import check_in_field
+    from dsa110_contimg.visibilities.primary_beam import check_in_field
 
     try:
         check_in_field(source, info)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
+from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.models import Model
 from dsa110_contimg.provenance import Provenance
 
@@ -45,6 +46,24 @@ class SpwMeasurement(Model):
     """Ratio of the two."""
     flagged_fraction: float
     """Fraction of the window's cross-correlations that are flagged or not finite."""
+
+
+class FittedSource(Model):
+    """A source of the field and what the joint fit gave for it."""
+
+    source: Source
+    """The source."""
+    flux_jy: dict[int, float]
+    """Spectral window to flux density in Jy, corrected for the primary beam."""
+
+
+class FieldFit(Model):
+    """Every source of a field, fitted together: what imaging subtracts around a target."""
+
+    ms_path: str
+    """Absolute path of the MS."""
+    sources: list[FittedSource]
+    """Targets and the field's other known sources."""
 
 
 class SpwFailure(Model):

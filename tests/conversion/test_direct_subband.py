@@ -20,22 +20,10 @@ from dsa110_contimg.conversion.write_ms import WriteMsOptions, write_ms
 from dsa110_contimg.errors import InputError
 from dsa110_contimg.storage.publish import manifest_path, read_manifest
 
-pytestmark = pytest.mark.casa
+pytestmark = [pytest.mark.casa, pytest.mark.usefixtures("private_places")]
 
 N_BASELINES, N_TIMES = 36, 24
 ROWS = N_BASELINES * N_TIMES
-
-
-@pytest.fixture(autouse=True)
-def private_places(tmp_path, monkeypatch):
-    """Logs and the sandbox root of the settings, away from the machine's own."""
-    from dsa110_contimg.settings import get_settings
-
-    monkeypatch.setenv("DSA110_CONTIMG_WORK_DIR", str(tmp_path / "work"))
-    monkeypatch.setenv("DSA110_CONTIMG_SANDBOX_ROOT", str(tmp_path / "sandboxes"))
-    get_settings.cache_clear()
-    yield
-    get_settings.cache_clear()
 
 
 @pytest.fixture

@@ -1,40 +1,21 @@
-"""Fixtures of the imaging tests: the MS, and options for small and quick work."""
+"""Fixtures of the imaging tests: options for small and quick work."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.point_source import TARGET, make_point_source_ms
+from support.point_source import TARGET
 
 from dsa110_contimg.imaging.models import CleanOptions, ImageSourceOptions
-from dsa110_contimg.settings import get_settings
 
 OptionsFor = Callable[..., ImageSourceOptions]
 
 
 @pytest.fixture(autouse=True)
-def private_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Work directory and sandboxes of the settings, away from the machine's own."""
-    monkeypatch.setenv("DSA110_CONTIMG_WORK_DIR", str(tmp_path / "work"))
-    monkeypatch.setenv("DSA110_CONTIMG_SANDBOX_ROOT", str(tmp_path / "sandboxes"))
-    get_settings.cache_clear()
-    yield
-    get_settings.cache_clear()
-
-
-@pytest.fixture(scope="session")
-def point_source_ms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The MS with one source; not to be modified."""
-    return make_point_source_ms(tmp_path_factory.mktemp("point_source"))
-
-
-@pytest.fixture
-def own_ms(point_source_ms: Path, tmp_path: Path) -> Path:
-    """A copy of it that a test may change."""
-    return Path(shutil.copytree(point_source_ms, tmp_path / "own.ms"))
+def _in_private_places(private_places: None) -> None:
+    """Have every test work away from the machine's own places."""
 
 
 @pytest.fixture

@@ -24,10 +24,10 @@ from dsa110_contimg.imaging.image_source import (
     image_sources,
 )
 from dsa110_contimg.imaging.models import CleanOptions, ImageSourceOptions, ImageSourcesOptions
-from dsa110_contimg.imaging.ms_info import read_ms_info
-from dsa110_contimg.imaging.primary_beam import source_response
 from dsa110_contimg.imaging.products import spw_image_file
 from dsa110_contimg.photometry.models import SourceResult
+from dsa110_contimg.visibilities.ms_info import read_ms_info
+from dsa110_contimg.visibilities.primary_beam import source_response
 
 pytestmark = [
     pytest.mark.casa,

@@ -12,7 +12,6 @@ import pytest
 from casacore.tables import default_ms, table
 
 from dsa110_contimg.errors import InputError
-from dsa110_contimg.imaging.ms_info import describe_ms, list_spws, read_ms_info, select_spws
 from dsa110_contimg.instrument import (
     CHANNEL_WIDTH_HZ,
     GROUP_DURATION_S,
@@ -20,6 +19,7 @@ from dsa110_contimg.instrument import (
     subband_channel_freqs_hz,
 )
 from dsa110_contimg.storage.publish import read_manifest
+from dsa110_contimg.visibilities.ms_info import describe_ms, list_spws, read_ms_info, select_spws
 
 pytestmark = pytest.mark.casa
 

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dsa110_contimg.errors import ScienceQualityError
-from dsa110_contimg.imaging.models import MsInfo, PrivateCopyOptions, SpwInfo
-from dsa110_contimg.imaging.ms_info import open_table
 from dsa110_contimg.instrument import SPEED_OF_LIGHT_M_S
+from dsa110_contimg.visibilities.models import Averaging, MsInfo, SpwInfo
+from dsa110_contimg.visibilities.ms_info import open_table
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -145,7 +145,7 @@ def uvw_rotation(
     return _uvw_axes(to_ra_deg, to_dec_deg) @ _uvw_axes(from_ra_deg, from_dec_deg).T
 
 
-def average_window(window: Window, rotation: FloatArray, options: PrivateCopyOptions) -> Window:
+def average_window(window: Window, rotation: FloatArray, options: Averaging) -> Window:
     """Rotate a window to another phase centre, then average it in frequency and time.
 
     A source at the new centre loses nothing, for its visibilities are constant. One at a
@@ -158,7 +158,7 @@ def average_window(window: Window, rotation: FloatArray, options: PrivateCopyOpt
         As read.
     rotation : ndarray of float64, shape (3, 3)
         From the UVW frame of the window to that of the new centre; see `uvw_rotation`.
-    options : PrivateCopyOptions
+    options : Averaging
         How much to average.
 
     Returns

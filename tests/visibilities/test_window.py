@@ -8,16 +8,16 @@ from casacore.tables import table
 from support.point_source import TARGET
 
 from dsa110_contimg.errors import ScienceQualityError
-from dsa110_contimg.imaging.models import PrivateCopyOptions
-from dsa110_contimg.imaging.ms_info import read_ms_info
-from dsa110_contimg.imaging.primary_beam import source_response
-from dsa110_contimg.imaging.visibilities import (
+from dsa110_contimg.instrument import SPEED_OF_LIGHT_M_S
+from dsa110_contimg.visibilities.models import Averaging
+from dsa110_contimg.visibilities.ms_info import read_ms_info
+from dsa110_contimg.visibilities.primary_beam import source_response
+from dsa110_contimg.visibilities.window import (
     Window,
     average_window,
     read_window,
     uvw_rotation,
 )
-from dsa110_contimg.instrument import SPEED_OF_LIGHT_M_S
 
 pytestmark = pytest.mark.casa
 
@@ -84,7 +84,7 @@ def test_rotation_is_a_rotation_that_takes_w_to_the_source(info):
 def test_averaging_keeps_the_flux_density_at_the_source(window, info, averaging):
     channels, integrations = averaging
     averaged = average_window(
-        window, to_target(info), PrivateCopyOptions(channels=channels, integrations=integrations)
+        window, to_target(info), Averaging(channels=channels, integrations=integrations)
     )
     expected = direct_fourier_sum(window, info)
     # Single precision; and nothing is lost by averaging what is constant.
@@ -102,7 +102,7 @@ def test_averaging_keeps_the_flux_density_at_the_source(window, info, averaging)
 
 
 def test_no_averaging_and_no_rotation_change_nothing(window):
-    same = average_window(window, np.eye(3), PrivateCopyOptions(channels=1, integrations=1))
+    same = average_window(window, np.eye(3), Averaging(channels=1, integrations=1))
 
     def key(w: Window):
         return np.lexsort((w.antenna2, w.antenna1, w.time_mjd_s))
@@ -121,7 +121,7 @@ def test_flags_take_no_part(window, info):
     spoilt = window.data.copy()
     spoilt[weight == 0.0] = 1e6
     flagged = Window(**{**vars(window), "weight": weight, "data": spoilt})
-    averaged = average_window(flagged, to_target(info), PrivateCopyOptions())
+    averaged = average_window(flagged, to_target(info), Averaging())
     assert weighted_mean(averaged) == pytest.approx(direct_fourier_sum(flagged, info), rel=3e-6)
     assert flagged.flagged_fraction == pytest.approx(1 - (2 / 3) * (6 / 7), abs=0.002)
 
@@ -134,7 +134,7 @@ def test_rows_in_any_order_give_the_same(own_ms, window, info):
         for name in ("DATA_DESC_ID", "TIME", "ANTENNA1", "ANTENNA2", "UVW", "DATA", "INTERVAL"):
             ms.putcol(name, ms.getcol(name)[order])
     shuffled = read_window(own_ms, read_ms_info(own_ms), info.spws[SPW])
-    options = PrivateCopyOptions()
+    options = Averaging()
     first = average_window(window, to_target(info), options)
     second = average_window(shuffled, to_target(info), options)
     assert np.array_equal(first.antenna1, second.antenna1)

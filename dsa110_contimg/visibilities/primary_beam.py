@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import InputError
-from dsa110_contimg.imaging.models import MsInfo
 from dsa110_contimg.instrument import drift_primary_beam_attenuation
+from dsa110_contimg.visibilities.models import MsInfo
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS

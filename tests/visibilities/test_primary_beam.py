@@ -8,8 +8,8 @@ from astropy.wcs import WCS
 
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import InputError
-from dsa110_contimg.imaging.models import MsInfo, SpwInfo
-from dsa110_contimg.imaging.primary_beam import (
+from dsa110_contimg.visibilities.models import MsInfo, SpwInfo
+from dsa110_contimg.visibilities.primary_beam import (
     check_in_field,
     source_response,
     stamp_response,

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from dsa110_contimg.errors import InputError
-from dsa110_contimg.imaging.models import MsInfo, SpwInfo
 from dsa110_contimg.provenance import InputFile
+from dsa110_contimg.visibilities.models import MsInfo, SpwInfo
 
 _SECONDS_PER_DAY = 86400.0
 _READABLE_FRAMES = ("J2000", "ICRS")
