@@ -110,6 +110,9 @@ def primary_beam_attenuation(
     return np.asarray(np.exp(-4.0 * np.log(2.0) * ratio**2), dtype=np.float64)
 
 
+SIDEREAL_RATE_DEG_S: Final = 360.0 / 86164.0905
+
+
 def drift_primary_beam_attenuation(
     ra_deg: float,
     dec_deg: float,
@@ -140,15 +143,48 @@ def drift_primary_beam_attenuation(
     ndarray of float64, shape (nfreq,)
         Response averaged over the group.
     """
-    sidereal_rate_deg_s = 360.0 / 86164.0905
     steps = (np.arange(N_TIMES) + 0.5) / N_TIMES - 0.5
-    delta_ra = np.deg2rad(ra_deg - center_ra_deg - steps * duration_s * sidereal_rate_deg_s)
+    separation_deg = drift_separation_deg(
+        np.array([ra_deg]),
+        np.array([dec_deg]),
+        center_ra_deg=center_ra_deg,
+        center_dec_deg=center_dec_deg,
+        offset_s=steps * duration_s,
+    )
+    freqs = np.atleast_1d(np.asarray(freq_hz, dtype=float))
+    response = primary_beam_attenuation(separation_deg, freqs[None, :])
+    return np.asarray(response.mean(axis=0), dtype=np.float64)
+
+
+def drift_separation_deg(
+    ra_deg: npt.NDArray[np.float64],
+    dec_deg: npt.NDArray[np.float64],
+    *,
+    center_ra_deg: float,
+    center_dec_deg: float,
+    offset_s: npt.NDArray[np.float64],
+) -> npt.NDArray[np.float64]:
+    """Angle of sources from the pointing while the sky drifts.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg : ndarray of float64, shape (nsource,)
+        Source positions (ICRS) in degrees.
+    center_ra_deg, center_dec_deg : float
+        Where the dishes point at the mid time, in degrees.
+    offset_s : ndarray of float64, shape (ntime,)
+        Times since then in seconds.
+
+    Returns
+    -------
+    ndarray of float64, shape (ntime, nsource)
+        Angles in degrees, by the haversine formula.
+    """
+    drift_deg = SIDEREAL_RATE_DEG_S * offset_s[:, None]
+    delta_ra = np.deg2rad(ra_deg - center_ra_deg - drift_deg)
     dec, center_dec = np.deg2rad(dec_deg), np.deg2rad(center_dec_deg)
     haversine = (
         np.sin((dec - center_dec) / 2) ** 2
         + np.cos(dec) * np.cos(center_dec) * np.sin(delta_ra / 2) ** 2
     )
-    separation_deg = np.rad2deg(2 * np.arcsin(np.sqrt(haversine)))
-    freqs = np.atleast_1d(np.asarray(freq_hz, dtype=float))
-    response = primary_beam_attenuation(separation_deg[:, None], freqs[None, :])
-    return np.asarray(response.mean(axis=0), dtype=np.float64)
+    return np.asarray(np.rad2deg(2 * np.arcsin(np.sqrt(haversine))))

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from pydantic import Field, model_validator
 
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.models import Model
 from dsa110_contimg.provenance import Provenance
+
+
+class Photometry(StrEnum):
+    """How flux densities are measured."""
+
+    UVFIT = "uvfit"
+    IMAGE = "image"
 
 
 class BinningOptions(Model):
@@ -46,6 +55,12 @@ class SpwMeasurement(Model):
     """Ratio of the two."""
     flagged_fraction: float
     """Fraction of the window's cross-correlations that are flagged or not finite."""
+    error_inflation: float | None = None
+    """How many times larger the error is for the neighbours that had to be told apart; None
+    where none were."""
+    reduced_chi2: float | None = None
+    """Squared residuals of the joint fit over what noise alone leaves; above 1, the model of
+    the field lacks something."""
 
 
 class FittedSource(Model):
@@ -64,6 +79,39 @@ class FieldFit(Model):
     """Absolute path of the MS."""
     sources: list[FittedSource]
     """Targets and the field's other known sources."""
+
+
+class Blend(Model):
+    """A neighbour so close that the two flux densities depend on each other."""
+
+    name: str
+    """Name of the neighbour."""
+    separation_arcsec: float
+    """Its distance."""
+    correlation: float
+    """Of the two flux densities, the strongest of all windows; towards -1, only the sum is
+    known."""
+    sum_flux_jy: float
+    """Flux density of the two together in Jy, the inverse-variance mean of the windows."""
+    sum_rms_jy: float
+    """Its error in Jy."""
+
+
+class PowerLaw(Model):
+    """A power law through the flux densities of all windows."""
+
+    flux_jy: float
+    """Flux density at `ref_freq_hz` in Jy."""
+    flux_rms_jy: float
+    """Its error in Jy."""
+    ref_freq_hz: float
+    """Mean frequency of the windows in Hz."""
+    spectral_index: float
+    """alpha in S proportional to frequency ** alpha."""
+    spectral_index_rms: float
+    """Its error."""
+    reduced_chi2: float
+    """Of the fit; well above 1, the spectrum is not a power law."""
 
 
 class SpwFailure(Model):
@@ -117,6 +165,10 @@ class SourceResult(Model):
     """The windows without one."""
     detections: list[Detection]
     """In order of frequency."""
+    power_law: PowerLaw | None = None
+    """Fit to the windows; None where they tell too little."""
+    blends: list[Blend] = Field(default_factory=list)
+    """Neighbours that the source was hard to tell from."""
     notes: list[str] = Field(default_factory=list)
     """What a reader must know, e.g. the bias of the method."""
     skipped: bool = False

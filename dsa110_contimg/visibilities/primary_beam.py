@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,11 @@ import numpy.typing as npt
 
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import InputError
-from dsa110_contimg.instrument import drift_primary_beam_attenuation
+from dsa110_contimg.instrument import (
+    drift_primary_beam_attenuation,
+    drift_separation_deg,
+    primary_beam_attenuation,
+)
 from dsa110_contimg.visibilities.models import MsInfo
 
 if TYPE_CHECKING:
@@ -41,6 +46,37 @@ def source_response(source: Source, info: MsInfo, freq_hz: float) -> float:
         Response in [0, 1].
     """
     return _response(source.ra_deg, source.dec_deg, info, freq_hz)
+
+
+def drift_response(
+    sources: Sequence[Source], info: MsInfo, freq_hz: float, offset_s: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float32]:
+    """Response of the primary beam to sources as they drift through it.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+        The sources.
+    info : MsInfo
+        The observation.
+    freq_hz : float
+        Frequency in Hz.
+    offset_s : ndarray of float64, shape (ntime,)
+        Times since the middle of the observation in seconds.
+
+    Returns
+    -------
+    ndarray of float32, shape (ntime, nsource)
+        Response in [0, 1].
+    """
+    separation_deg = drift_separation_deg(
+        np.array([source.ra_deg for source in sources]),
+        np.array([source.dec_deg for source in sources]),
+        center_ra_deg=info.center_ra_deg,
+        center_dec_deg=info.center_dec_deg,
+        offset_s=offset_s,
+    )
+    return primary_beam_attenuation(separation_deg, freq_hz).astype(np.float32)
 
 
 def check_in_field(source: Source, info: MsInfo) -> None:

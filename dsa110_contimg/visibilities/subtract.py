@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
 
 from dsa110_contimg.catalog.sources import Source
+from dsa110_contimg.visibilities.cells_kernel import CellArrays
+from dsa110_contimg.visibilities.field import place_sources
+from dsa110_contimg.visibilities.model_kernel import fill_design
 from dsa110_contimg.visibilities.models import MsInfo
-from dsa110_contimg.visibilities.window import Window
+from dsa110_contimg.visibilities.window import Window, channel_step_hz
+
+_DESIGN_BYTES = 1 << 22
+"""What is worked on at once: it stays in the processor's cache."""
 
 
 def subtract_sources(
@@ -21,13 +31,59 @@ def subtract_sources(
     info : MsInfo
         The MS.
     sources : sequence of Source
-        Positions; at least one.
+        Where.
     flux_jy : sequence of float
         Flux density of each in this window in Jy, before the primary beam.
 
     Returns
     -------
     Window
-        The same window with other data.
+        The same window with other data; what is flagged is zero still.
+
+    Raises
+    ------
+    ScienceQualityError
+        If the channels are not equally spaced.
     """
-    raise NotImplementedError
+    if not sources:
+        return window
+    model = _predict(window, info, sources, np.array(flux_jy, np.float32))
+    left = window.data - model[:, :, None]
+    return replace(window, data=np.where(window.weight > 0.0, left, np.complex64(0.0)))
+
+
+def _predict(
+    window: Window, info: MsInfo, sources: Sequence[Source], flux_jy: npt.NDArray[np.float32]
+) -> npt.NDArray[np.complex64]:
+    """Add up the sources in every visibility, shape (nrow, nchan)."""
+    times, time = np.unique(window.time_mjd_s, return_inverse=True)
+    placed = place_sources(sources, info, window.spw, len(times))
+    n_rows, n_chan = window.data.shape[:2]
+    model = np.empty((n_rows, n_chan), np.complex64)
+    at_once = max(1, _DESIGN_BYTES // (8 * n_chan * len(sources)))
+    for begin in range(0, n_rows, at_once):
+        rows = slice(begin, min(begin + at_once, n_rows))
+        cells = _every_visibility(window, rows, time)
+        design = np.empty((2, len(cells.weight), len(sources)), np.float32)
+        fill_design(cells, 0, len(cells.freq_hz), placed, design)
+        real, imag = design @ flux_jy
+        model[rows].real, model[rows].imag = real.reshape(-1, n_chan), imag.reshape(-1, n_chan)
+    return model
+
+
+def _every_visibility(window: Window, rows: slice, time: npt.NDArray[np.intp]) -> CellArrays:
+    """Make every visibility of some rows a cell of its own, without data."""
+    n_chan = len(window.freqs_hz)
+    n_rows = rows.stop - rows.start
+    return CellArrays(
+        uvw_m=window.uvw_m[rows],
+        spread_m=np.zeros((n_rows, 3)),
+        freq_hz=np.full(n_rows, window.freqs_hz[0]),
+        step_hz=np.full(n_rows, channel_step_hz(window)),
+        freq_spread_hz=np.zeros(n_rows),
+        start=np.arange(n_rows + 1) * n_chan,
+        half_step=2 * time[rows],
+        span=np.ones(n_rows, np.int64),
+        vis=np.empty(0, np.complex64),
+        weight=np.ones(n_rows * n_chan, np.float32),
+    )

@@ -20,6 +20,10 @@ _CHUNK_ROWS = 4096
 """Rows rotated at once, so that the intermediate arrays stay in the processor's cache."""
 
 
+_UNIFORM_TOLERANCE = 1e-6
+"""Largest departure of the channels from equal spacing, as a fraction of it."""
+
+
 @dataclass(frozen=True)
 class Window:
     """The visibilities of one spectral window, autocorrelations without weight.
@@ -143,6 +147,61 @@ def uvw_rotation(
         ``uvw_new = rotation @ uvw_old``.
     """
     return _uvw_axes(to_ra_deg, to_dec_deg) @ _uvw_axes(from_ra_deg, from_dec_deg).T
+
+
+def channel_step_hz(window: Window) -> float:
+    """Distance from each channel to the next.
+
+    Parameters
+    ----------
+    window : Window
+        The window.
+
+    Returns
+    -------
+    float
+        In Hz; negative if frequencies descend.
+
+    Raises
+    ------
+    ScienceQualityError
+        If the channels are not equally spaced.
+    """
+    if len(window.freqs_hz) == 1:
+        return float(window.widths_hz[0])
+    steps_hz = np.diff(window.freqs_hz)
+    if np.ptp(steps_hz) > _UNIFORM_TOLERANCE * abs(steps_hz[0]):
+        raise ScienceQualityError("the channels are not equally spaced", reason="uneven_channels")
+    return float(steps_hz.mean())
+
+
+def direction_cosines(
+    ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, *, center_ra_deg: float, center_dec_deg: float
+) -> FloatArray:
+    """Direction cosines of positions on the sky towards a phase centre.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg : array_like, shape (nsource,)
+        Positions in degrees.
+    center_ra_deg, center_dec_deg : float
+        Phase centre in degrees, in the same frame.
+
+    Returns
+    -------
+    ndarray of float64, shape (nsource, 3)
+        l, m and n - 1 (Thompson, Moran & Swenson, section 3.1); for positions on the far side
+        of the sky n is negative.
+    """
+    ra, dec = np.deg2rad(np.atleast_1d(ra_deg)), np.deg2rad(np.atleast_1d(dec_deg))
+    towards = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+    cosines = towards @ _uvw_axes(center_ra_deg, center_dec_deg).T
+    # 1 - n = r^2 / (1 + n) keeps its digits near the centre.
+    square = cosines[:, 0] ** 2 + cosines[:, 1] ** 2
+    near = cosines[:, 2] > 0.0
+    cosines[:, 2] -= 1.0
+    cosines[near, 2] = -square[near] / (2.0 + cosines[near, 2])
+    return np.asarray(cosines)
 
 
 def average_window(window: Window, rotation: FloatArray, options: Averaging) -> Window:

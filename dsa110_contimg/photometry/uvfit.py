@@ -1,0 +1,189 @@
+"""Measure all sources of a field in the uv plane: each window is read once for all of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from dsa110_contimg.catalog.sources import Source
+from dsa110_contimg.errors import ScienceQualityError
+from dsa110_contimg.models import Model
+from dsa110_contimg.photometry.joint_fit import JointFit, fit_jointly
+from dsa110_contimg.photometry.models import SpwFailure
+from dsa110_contimg.stages import StageClock
+from dsa110_contimg.storage.ms_access import canonical_ms, exclusive_ms
+from dsa110_contimg.visibilities.cells import Cells, make_cells
+from dsa110_contimg.visibilities.field import source_directions
+from dsa110_contimg.visibilities.models import MsInfo, SpwInfo
+from dsa110_contimg.visibilities.window import read_window
+
+_log = logging.getLogger(__name__)
+
+REPORTED_CORRELATION = 0.2
+"""Flux densities that depend on each other at least so much are reported as a blend."""
+
+
+class UvfitWork(Model):
+    """A field to fit, with all that was found out beforehand."""
+
+    ms_path: Path
+    """The MS."""
+    info: MsInfo
+    """What it says of itself."""
+    spws: list[SpwInfo]
+    """The windows to fit."""
+    sources: list[Source]
+    """All sources of the model."""
+    serialize_ms_access: bool
+    """Hold the MS's lock while the MS is read."""
+    lock_timeout_s: float
+    """How long to wait for another holder of the MS, in seconds."""
+    access_log: Path | None
+    """Records who held the MS when."""
+    purpose: str
+    """Shown to those who wait for the MS."""
+
+
+class PairFit(Model):
+    """Two sources whose flux densities depend on each other."""
+
+    first: int
+    """Place of one in the list of sources."""
+    second: int
+    """Place of the other."""
+    correlation: float
+    """Of their flux densities."""
+    sum_rms_jy: float
+    """Error of the sum of their flux densities in Jy."""
+
+
+class WindowFit(Model):
+    """All sources in one window, in the order of the list of sources."""
+
+    spw_id: int
+    """The window."""
+    flagged_fraction: float
+    """Fraction of its cross-correlations that are flagged or not finite."""
+    reduced_chi2: float
+    """Of the joint fit."""
+    flux_jy: list[float]
+    """Flux densities in Jy, corrected for the primary beam."""
+    rms_jy: list[float]
+    """Their errors in Jy."""
+    inflation: list[float]
+    """How many times larger the errors are for the neighbours."""
+    pairs: list[PairFit]
+    """Sources that depend on each other."""
+
+
+class FieldMeasurement(Model):
+    """All sources in all windows."""
+
+    windows: list[WindowFit]
+    """The windows that were fitted, in the order asked for."""
+    failures: list[SpwFailure]
+    """The others."""
+    stage_seconds: dict[str, float]
+    """Step to its wall time."""
+
+
+def fit_field(work: UvfitWork) -> FieldMeasurement:
+    """Fit all sources of a field in all windows.
+
+    While one window is read, the one before is fitted; the MS is held for no longer than the
+    reading takes.
+
+    Parameters
+    ----------
+    work : UvfitWork
+        The MS and the sources.
+
+    Returns
+    -------
+    FieldMeasurement
+        Flux densities; a window that failed stands in ``failures``.
+
+    Raises
+    ------
+    TransientError
+        If the MS is held by somebody else for too long.
+    """
+    clock = StageClock(work.purpose)
+    windows: list[WindowFit] = []
+    failures: list[SpwFailure] = []
+    pending: list[tuple[SpwInfo, Future[WindowFit]]] = []
+    with ThreadPoolExecutor(1) as pool:
+        for spw, cells in _read_cells(work, failures, clock):
+            pending.append((spw, pool.submit(_fit_window, work, spw, *cells)))
+        with clock.stage("fit what is left"):
+            for spw, fitted in pending:
+                try:
+                    windows.append(fitted.result())
+                except ScienceQualityError as error:
+                    failures.append(SpwFailure(spw_id=spw.spw_id, reason=str(error)))
+    return FieldMeasurement(windows=windows, failures=failures, stage_seconds=clock.seconds)
+
+
+def _read_cells(
+    work: UvfitWork, failures: list[SpwFailure], clock: StageClock
+) -> Iterator[tuple[SpwInfo, tuple[Cells, float]]]:
+    """Read the windows under the MS's lock, and average them."""
+    ms_path = canonical_ms(work.ms_path)
+    directions = source_directions(work.sources, work.info)
+    with ExitStack() as hold:
+        if work.serialize_ms_access:
+            with clock.stage("wait for the MS"):
+                hold.enter_context(
+                    exclusive_ms(
+                        ms_path,
+                        work.purpose,
+                        timeout_s=work.lock_timeout_s,
+                        access_log=work.access_log,
+                    )
+                )
+        with clock.stage("read"):
+            for number, spw in enumerate(work.spws, start=1):
+                try:
+                    window = read_window(ms_path, work.info, spw)
+                    cells = make_cells(window, directions), window.flagged_fraction
+                except ScienceQualityError as error:
+                    failures.append(SpwFailure(spw_id=spw.spw_id, reason=str(error)))
+                except RuntimeError as error:  # casacore's only exception
+                    reason = f"cannot be read from {ms_path}: {error}"
+                    failures.append(SpwFailure(spw_id=spw.spw_id, reason=reason, retryable=True))
+                else:
+                    yield spw, cells
+                _log.info("%s: window %d of %d read", work.purpose, number, len(work.spws))
+
+
+def _fit_window(work: UvfitWork, spw: SpwInfo, cells: Cells, flagged_fraction: float) -> WindowFit:
+    """Fit one window, and keep what matters of the covariances."""
+    fit = fit_jointly(cells, work.info, spw, work.sources)
+    return WindowFit(
+        spw_id=spw.spw_id,
+        flagged_fraction=flagged_fraction,
+        reduced_chi2=fit.reduced_chi2,
+        flux_jy=fit.flux_jy.tolist(),
+        rms_jy=fit.rms_jy.tolist(),
+        inflation=fit.inflation.tolist(),
+        pairs=list(_dependent_pairs(fit)),
+    )
+
+
+def _dependent_pairs(fit: JointFit) -> Iterator[PairFit]:
+    """Find the sources that depend on each other."""
+    correlation = fit.correlation
+    strong = np.triu(np.abs(correlation) >= REPORTED_CORRELATION, 1)
+    for first, second in np.argwhere(strong):
+        both = fit.covariance_jy2[np.ix_([first, second], [first, second])]
+        yield PairFit(
+            first=int(first),
+            second=int(second),
+            correlation=float(correlation[first, second]),
+            sum_rms_jy=float(np.sqrt(both.sum())),
+        )
