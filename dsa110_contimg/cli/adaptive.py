@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 if TYPE_CHECKING:
     from dsa110_contimg.catalog.sources import Source
-    from dsa110_contimg.imaging.models import ImageSourcesOptions
+    from dsa110_contimg.photometry.measure import MeasureOptions
     from dsa110_contimg.photometry.models import SourceResult
 
 
@@ -58,8 +58,33 @@ def adaptive(
         int | None,
         typer.Option(help="Image only the first so many of them.", show_default=False),
     ] = None,
-    max_workers: Annotated[int, typer.Option(help="Sources worked on at once.")] = 1,
-    backend: Annotated[str, typer.Option(help="Program that makes the images: tclean.")] = "tclean",
+    max_workers: Annotated[
+        int, typer.Option(help="Sources imaged at once; 1: strictly one after the other.")
+    ] = 4,
+    photometry: Annotated[
+        str,
+        typer.Option(
+            help="uvfit: least squares in the uv plane, all sources of the field together; image: "
+            "the pixel at the source in an image of each window, made after the field's other "
+            "sources have been subtracted."
+        ),
+    ] = "uvfit",
+    field_model: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table of the field's other known sources (same columns as --sources; flux_jy "
+            "helps for sources far out in the beam). They are fitted along, and no longer spoil "
+            "the targets with their side lobes.",
+            show_default=False,
+        ),
+    ] = None,
+    backend: Annotated[
+        str,
+        typer.Option(
+            help="Program that makes the images: tclean, wsclean (a Debian package) or ducc0 "
+            "(not CLEANed; the fastest)."
+        ),
+    ] = "tclean",
     private_copy: Annotated[
         bool,
         typer.Option(
@@ -70,31 +95,41 @@ def adaptive(
     serialize_ms_access: Annotated[
         bool, typer.Option(help="Hold the lock of the MS while it is open.")
     ] = True,
+    plots: Annotated[bool, typer.Option(help="Draw the spectrum of each source (uvfit).")] = True,
     again: Annotated[bool, typer.Option("--again", help="Do also what is there already.")] = False,
     json_output: Annotated[
         bool, typer.Option("--json", help="Print the results as JSON on standard output.")
     ] = False,
 ) -> None:
-    """Image sources in a Measurement Set and search their spectra with adaptive bins.
+    """Measure sources in a Measurement Set and search their spectra with adaptive bins.
 
-    Each spectral window is imaged around the source and its flux density is measured at the
-    position. Runs of adjacent windows are then averaged, the narrowest first, until they reach
-    the target signal-to-noise ratio. Products per source: FITS images, a postage stamp, a plot
-    of flux density against frequency, detections.ecsv and result.json.
+    The flux density of each source is measured in each spectral window. Runs of adjacent windows
+    are then averaged, the narrowest first, until they reach the target signal-to-noise ratio.
+    Products per source: a plot of flux density against frequency, detections.ecsv, result.json
+    and, with --photometry image, FITS images and a postage stamp; _field holds the joint fit of
+    all sources.
+
+    Several processes that write one MS deadlock in CASA. Any of these avoids it:
+    --serialize-ms-access (the default), the private copy of each process (the default with
+    --photometry image), --backend wsclean or ducc0, or --max-workers 1.
 
     Exit status 0: every source was measured; 1: one was not, or not in every window; 2: wrong
     usage.
 
-    Example: dsa110-contimg adaptive 2026-01-25T22:26:05.ms --ra 124.5268 --dec 54.6207
-    --output-dir products --target-snr 5
+    Example: dsa110-contimg adaptive 2026-01-25T22:26:05.ms --sources targets.ecsv --field-model
+    nvss.vot --output-dir products --target-snr 5
     """
+    from dsa110_contimg.catalog.sources import read_sources
     from dsa110_contimg.cli.output import console, print_json
-    from dsa110_contimg.imaging.image_source import image_sources
+    from dsa110_contimg.photometry.measure import measure_sources
 
     options = _make_options(
         ms_path=ms,
         products_dir=output_dir,
         sources=_choose_sources(ra, dec, name, sources),
+        photometry=photometry,
+        field_model=[] if field_model is None else read_sources(field_model),
+        plots=plots,
         backend=backend,
         binning={
             "target_snr": target_snr,
@@ -109,8 +144,8 @@ def adaptive(
         reprocess=again,
         **({} if private_copy else {"private_copy": None}),
     )
-    with console.status(f"imaging {len(options.sources)} source(s) in {ms.name}"):
-        results = image_sources(options, on_done=_show)
+    with console.status(f"measuring {len(options.sources)} source(s) in {ms.name}"):
+        results = measure_sources(options, on_done=_show)
     if json_output:
         print_json([result.model_dump(mode="json", exclude={"provenance"}) for result in results])
     if not all(result.success for result in results):
@@ -153,12 +188,12 @@ def _parse_spws(text: str | None) -> tuple[int, ...] | None:
     return tuple(spws)
 
 
-def _make_options(**values: Any) -> ImageSourcesOptions:
+def _make_options(**values: Any) -> MeasureOptions:
     """Check the options; a bad value is wrong usage."""
-    from dsa110_contimg.imaging.models import ImageSourcesOptions
+    from dsa110_contimg.photometry.measure import MeasureOptions
 
     try:
-        return ImageSourcesOptions.model_validate(values)
+        return MeasureOptions.model_validate(values)
     except ValidationError as error:
         raise typer.BadParameter(_explain(error)) from error
 

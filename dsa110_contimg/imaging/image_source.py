@@ -6,19 +6,17 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
 
 from dsa110_contimg.casa.door import run_in_casa
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import ContimgError
 from dsa110_contimg.imaging.in_casa import CasaWork, image_in_casa
 from dsa110_contimg.imaging.models import ImageSourceOptions, ImageSourcesOptions
+from dsa110_contimg.imaging.places import log_path, product_sandbox_roots
 from dsa110_contimg.imaging.products import RESULT_FILE
+from dsa110_contimg.photometry.earlier import find_earlier
 from dsa110_contimg.photometry.models import SourceResult
-from dsa110_contimg.provenance import Provenance, make_provenance
-from dsa110_contimg.settings import get_settings
+from dsa110_contimg.provenance import Provenance, describe_input, make_provenance
 from dsa110_contimg.stages import StageClock
 from dsa110_contimg.storage.ms_access import exclusive_ms
 from dsa110_contimg.storage.publish import check_target, publish_tree
@@ -174,6 +172,8 @@ def failed_result(
 def _provenance(options: ImageSourceOptions) -> Provenance:
     """Record the options and the MS as it is."""
     inputs = [describe_ms(options.ms_path)] if options.ms_path.exists() else []
+    if options.field_fit is not None and options.field_fit.exists():
+        inputs.append(describe_input(options.field_fit))
     return make_provenance(options, []).model_copy(update={"inputs": inputs})
 
 
@@ -181,26 +181,7 @@ def _earlier_result(
     target: Path, options: ImageSourceOptions, provenance: Provenance
 ) -> SourceResult | None:
     """Return the result of an earlier run if it still holds and is not to be done again."""
-    if options.reprocess:
-        return None
-    try:
-        earlier = SourceResult.model_validate_json((target / RESULT_FILE).read_bytes())
-    except (OSError, ValidationError):
-        return None
-    same = (
-        earlier.provenance.inputs == provenance.inputs
-        and _that_matter(earlier.provenance.options) == _that_matter(provenance.options)
-        and all((target / name).is_file() for name in earlier.products)
-        and not any(failure.retryable for failure in earlier.failed_spws)
-    )
-    if not same:
-        return None
-    return earlier.model_copy(update={"skipped": True, "products_dir": str(target)})
-
-
-def _that_matter(options: dict[str, Any]) -> dict[str, Any]:
-    """Leave out the options that do not change what the products hold."""
-    return {name: value for name, value in options.items() if name not in _WITHOUT_EFFECT}
+    return None if options.reprocess else find_earlier(target, provenance, _WITHOUT_EFFECT)
 
 
 def _bytes_needed(options: ImageSourceOptions, n_spws: int) -> int:
@@ -216,11 +197,7 @@ def _image(
     start: float,
 ) -> SourceResult:
     """Do the work in a sandbox and a child, and publish the products."""
-    roots = options.sandbox_roots or [
-        get_settings().sandbox_root,
-        options.products_dir / ".sandboxes",
-    ]
-    log_dir = options.log_dir or options.products_dir / ".logs"
+    roots = product_sandbox_roots(options)
     name, need_bytes = options.source.name, _bytes_needed(options, len(spws))
     wait_s = options.lock_timeout_s if options.serialize_ms_access else 0.0
     with open_sandbox(f"imaging_{name}", roots, need_bytes) as sandbox:
@@ -238,7 +215,7 @@ def _image(
                 tree_dir=tree,
             ),
             timeout_s=options.timeout_s + wait_s,
-            log_path=log_dir / f"{name}.log",
+            log_path=log_path(options, name),
             scratch_dir=scratch,
         )
         result = result.model_copy(update={"seconds": time.perf_counter() - start})

@@ -1,0 +1,171 @@
+"""The joint fit of a field: done once per MS, kept beside its sources, and used again."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from dsa110_contimg.catalog.sources import Source
+from dsa110_contimg.imaging.models import ImagingOptions
+from dsa110_contimg.imaging.places import log_path, product_sandbox_roots
+from dsa110_contimg.models import Model
+from dsa110_contimg.photometry.field_results import FieldResults
+from dsa110_contimg.photometry.uvfit import FieldMeasurement, UvfitWork, fit_field
+from dsa110_contimg.processes import run_in_child
+from dsa110_contimg.provenance import Provenance, make_provenance
+from dsa110_contimg.storage.ms_access import exclusive_ms
+from dsa110_contimg.storage.publish import check_target, publish_tree
+from dsa110_contimg.storage.sandbox import open_sandbox
+from dsa110_contimg.visibilities.models import MsInfo, SpwInfo
+from dsa110_contimg.visibilities.ms_info import describe_ms
+
+FIELD_DIR = "_field"
+"""Directory beside those of the sources."""
+FIELD_FILE = "field.json"
+FIELD_FIT_FILE = "field_fit.json"
+PHOTOMETRY_FILE = "photometry.ecsv"
+_NEEDED_BYTES = 64 << 20
+
+
+class FieldKey(Model):
+    """What a fit depends on, besides the MS."""
+
+    spws: list[int]
+    """Ids of the windows."""
+    sources: list[Source]
+    """The model, in order."""
+
+    @property
+    def digest(self) -> str:
+        """Short name of this model and these windows."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+
+class FieldRecord(Model):
+    """A fit, and what it was made from."""
+
+    measurement: FieldMeasurement
+    """Flux densities of all sources."""
+    provenance: Provenance
+    """Versions, options and inputs."""
+
+
+def measure_field(
+    options: ImagingOptions, info: MsInfo, spws: list[SpwInfo], sources: list[Source]
+) -> tuple[FieldResults, FieldRecord]:
+    """Fit all sources of a field, or take the fit that is there.
+
+    The work is done in a child process. ``products_dir/_field`` receives the fit
+    (``field.json``), what imaging subtracts (``field_fit.json``) and a table of all flux
+    densities (``photometry.ecsv``), all at once.
+
+    Parameters
+    ----------
+    options : ImagingOptions
+        The MS, where to write, how to wait.
+    info : MsInfo
+        The MS.
+    spws : list of SpwInfo
+        The windows.
+    sources : list of Source
+        All sources of the model.
+
+    Returns
+    -------
+    FieldResults
+        The results of its sources.
+    FieldRecord
+        The fit as it is stored.
+
+    Raises
+    ------
+    InputError
+        If the products cannot be written.
+    TransientError
+        If time, space or the child ran out, or the MS or the products are held by somebody
+        else for too long.
+    """
+    key = FieldKey(spws=[spw.spw_id for spw in spws], sources=sources)
+    work = UvfitWork(
+        ms_path=options.ms_path,
+        info=info,
+        spws=spws,
+        sources=sources,
+        serialize_ms_access=options.serialize_ms_access,
+        lock_timeout_s=options.lock_timeout_s,
+        access_log=options.access_log,
+        purpose=options.purpose or f"measuring {len(sources)} sources",
+    )
+    provenance = make_provenance(key, []).model_copy(
+        update={"inputs": [describe_ms(options.ms_path)]}
+    )
+    target = options.products_dir / FIELD_DIR
+    check_target(target, _NEEDED_BYTES)
+    with exclusive_ms(target, work.purpose, timeout_s=options.lock_timeout_s):
+        record = None if options.reprocess else _read_record(target, provenance)
+        if record is None:
+            measurement = run_in_child(
+                fit_field,
+                work,
+                timeout_s=options.timeout_s + options.lock_timeout_s,
+                log_path=log_path(options, FIELD_DIR),
+                warm=True,
+            )
+            record = FieldRecord(measurement=measurement, provenance=provenance)
+            _publish(options, work, record, target)
+    return FieldResults(work, record.measurement), record
+
+
+def _read_record(target: Path, provenance: Provenance) -> FieldRecord | None:
+    """Read an earlier fit of the same model to the same MS, if no window may do better now."""
+    try:
+        record = FieldRecord.model_validate_json((target / FIELD_FILE).read_bytes())
+    except (OSError, ValidationError):
+        return None
+    same = (
+        record.provenance.inputs == provenance.inputs
+        and record.provenance.options == provenance.options
+        and not any(failure.retryable for failure in record.measurement.failures)
+    )
+    return record if same else None
+
+
+def _publish(options: ImagingOptions, work: UvfitWork, record: FieldRecord, target: Path) -> None:
+    """Store the fit."""
+    with open_sandbox("field", product_sandbox_roots(options), _NEEDED_BYTES) as sandbox:
+        tree = sandbox.path / "products"
+        tree.mkdir()
+        results = FieldResults(work, record.measurement)
+        (tree / FIELD_FILE).write_text(record.model_dump_json(indent=1), encoding="utf-8")
+        (tree / FIELD_FIT_FILE).write_text(results.field_fit().model_dump_json(), encoding="utf-8")
+        _write_table(tree / PHOTOMETRY_FILE, work, record)
+        publish_tree(tree, target)
+
+
+def _write_table(path: Path, work: UvfitWork, record: FieldRecord) -> None:
+    """Write all flux densities as one table, a row for each source and window."""
+    from astropy import units
+    from astropy.table import QTable
+
+    rows = [
+        (s.name, s.ra_deg, s.dec_deg, w.spw_id, w.flux_jy[k], w.rms_jy[k], w.inflation[k])
+        for w in record.measurement.windows
+        for k, s in enumerate(work.sources)
+    ]
+    names = ("name", "ra", "dec", "spw_id", "flux", "rms", "error_inflation")
+    kinds = (str, float, float, int, float, float, float)
+    table = QTable(rows=rows or None, names=names, dtype=kinds)
+    for name, unit in (
+        ("ra", units.deg),
+        ("dec", units.deg),
+        ("flux", units.Jy),
+        ("rms", units.Jy),
+    ):
+        table[name] = table[name] * unit
+    table.meta = {
+        "reduced_chi2": {str(w.spw_id): w.reduced_chi2 for w in record.measurement.windows},
+        "provenance": {"inputs": record.provenance.model_dump(mode="json")["inputs"]},
+    }
+    table.write(path, format="ascii.ecsv")

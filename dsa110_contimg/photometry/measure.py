@@ -1,0 +1,275 @@
+"""Measure sources in a Measurement Set: the stage that Python, the CLI and the DAG call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from pydantic import Field
+
+from dsa110_contimg.catalog.sources import Source
+from dsa110_contimg.errors import InputError
+from dsa110_contimg.imaging.image_source import image_sources
+from dsa110_contimg.imaging.models import ImageSourcesOptions
+from dsa110_contimg.imaging.places import product_sandbox_roots
+from dsa110_contimg.imaging.products import (
+    DETECTIONS_FILE,
+    RESULT_FILE,
+    SPECTRUM_FILE,
+    write_detections,
+)
+from dsa110_contimg.models import Model
+from dsa110_contimg.photometry.earlier import find_earlier
+from dsa110_contimg.photometry.field import (
+    FIELD_DIR,
+    FIELD_FIT_FILE,
+    FieldKey,
+    FieldRecord,
+    measure_field,
+)
+from dsa110_contimg.photometry.field_results import FieldResults
+from dsa110_contimg.photometry.models import BinningOptions, Photometry, SourceResult
+from dsa110_contimg.provenance import make_provenance
+from dsa110_contimg.storage.ms_access import exclusive_ms
+from dsa110_contimg.storage.publish import publish_tree
+from dsa110_contimg.storage.sandbox import open_sandbox
+from dsa110_contimg.visibilities.models import MsInfo, SpwInfo
+from dsa110_contimg.visibilities.ms_info import describe_ms, read_ms_info, select_spws
+from dsa110_contimg.visibilities.primary_beam import check_in_field, source_response
+
+_SAME_SOURCE_ARCSEC = 3.0
+"""A catalogue's position of a target may differ so much from the one that was asked for: a tenth
+of the synthesized beam."""
+_MIN_APPARENT_JY = 5e-3
+"""A known source beyond the tenth contour of the beam is modelled if it appears so bright still:
+its side lobes are then a tenth of the noise of a window."""
+_MIN_RESPONSE = 0.01
+_PRODUCT_BYTES = 4 << 20
+
+
+class MeasureOptions(ImageSourcesOptions):
+    """How several sources in one MS are measured."""
+
+    photometry: Photometry = Photometry.UVFIT
+    """``uvfit``: joint fit in the uv plane; ``image``: forced photometry on images."""
+    field_model: list[Source] = Field(default_factory=list)
+    """The field's other known sources, fitted along with the targets."""
+    plots: bool = True
+    """Draw a spectrum for each source (``uvfit``; images always get their plots)."""
+
+
+class UvfitKey(Model):
+    """What a source's products depend on, besides the MS."""
+
+    photometry: Photometry
+    """The method."""
+    binning: BinningOptions
+    """Search for detections."""
+    field: str
+    """Digest of model and windows of the joint fit."""
+    plots: bool
+    """Whether there is a spectrum."""
+
+
+def measure_sources(
+    options: MeasureOptions, on_done: Callable[[SourceResult], None] | None = None
+) -> list[SourceResult]:
+    """Measure several sources in one MS; one that fails does not hold up the others.
+
+    Parameters
+    ----------
+    options : MeasureOptions
+        The MS, the sources, where to write and how to measure.
+    on_done : callable, optional
+        Called with each result as it is there, in the order of the sources.
+
+    Returns
+    -------
+    list of SourceResult
+        In the order of the sources; one that could not be measured has ``success`` False.
+
+    Raises
+    ------
+    InputError
+        If the MS cannot be read, lacks a window that was asked for, or products cannot be
+        written.
+    TransientError
+        If the joint fit ran out of time or space, or the MS was held for too long.
+    """
+    info = read_ms_info(options.ms_path)
+    spws = select_spws(info, options.spws, options.max_spws)
+    if any(source.name == FIELD_DIR for source in options.sources):
+        raise InputError(f"a source may not be called {FIELD_DIR}", reason="source_name")
+    model = model_of_field(options, info)
+    if options.photometry is Photometry.IMAGE:
+        if len(model) > 1 and options.private_copy is not None:
+            measure_field(options, info, spws, model)
+            fit = options.products_dir / FIELD_DIR / FIELD_FIT_FILE
+            options = options.model_copy(update={"field_fit": fit})
+        return image_sources(options, on_done)
+    return _Uvfit(options, info, spws, model).run(on_done)
+
+
+def model_of_field(options: MeasureOptions, info: MsInfo) -> list[Source]:
+    """Collect the sources that have to be fitted together.
+
+    Parameters
+    ----------
+    options : MeasureOptions
+        Targets and the field's other sources.
+    info : MsInfo
+        The MS.
+
+    Returns
+    -------
+    list of Source
+        The targets in the field, then the other sources that are not one of them and that the
+        primary beam reaches.
+    """
+    targets = [source for source in options.sources if problem_of(source, info) is None]
+    freq_hz = sum(spw.freq_hz for spw in info.spws) / len(info.spws)
+    names = {source.name for source in options.sources}
+    others = []
+    for source in options.field_model:
+        response = source_response(source, info, freq_hz)
+        apparent_jy = response * float(source.flux_at(freq_hz))
+        seen = problem_of(source, info) is None or (
+            response >= _MIN_RESPONSE and apparent_jy >= _MIN_APPARENT_JY
+        )
+        if seen and source.name not in names:
+            others.append(source)
+    return targets + _without_targets(others, targets)
+
+
+def problem_of(source: Source, info: MsInfo) -> str | None:
+    """Say why a source cannot be measured in an MS.
+
+    Parameters
+    ----------
+    source : Source
+        The source.
+    info : MsInfo
+        The MS.
+
+    Returns
+    -------
+    str or None
+        A sentence; None if it can.
+    """
+    try:
+        check_in_field(source, info)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def _without_targets(others: list[Source], targets: list[Source]) -> list[Source]:
+    """Leave out the catalogue's entries for the targets themselves."""
+    if not others or not targets:
+        return others
+    from astropy import units
+    from astropy.coordinates import SkyCoord
+
+    def positions(sources: list[Source]) -> SkyCoord:
+        return SkyCoord([s.ra_deg for s in sources], [s.dec_deg for s in sources], unit="deg")
+
+    apart = positions(others).match_to_catalog_sky(positions(targets))[1]
+    is_other = apart > _SAME_SOURCE_ARCSEC * units.arcsec
+    return [source for source, keep in zip(others, is_other, strict=True) if keep]
+
+
+class _Uvfit:
+    """The joint fit of one field, and the products of its targets."""
+
+    def __init__(
+        self, options: MeasureOptions, info: MsInfo, spws: list[SpwInfo], model: list[Source]
+    ):
+        self._options, self._info, self._spws, self._model = options, info, spws, model
+        key = UvfitKey(
+            photometry=options.photometry,
+            binning=options.binning,
+            field=FieldKey(spws=[spw.spw_id for spw in spws], sources=model).digest,
+            plots=options.plots,
+        )
+        self._provenance = make_provenance(key, []).model_copy(
+            update={"inputs": [describe_ms(options.ms_path)]}
+        )
+
+    def run(self, on_done: Callable[[SourceResult], None] | None) -> list[SourceResult]:
+        """Fit the field, then make the products of each target."""
+        start = time.perf_counter()
+        field: tuple[FieldResults, FieldRecord] | None = None
+        if self._model:
+            field = measure_field(self._options, self._info, self._spws, self._model)
+        share_s = (time.perf_counter() - start) / max(1, len(self._options.sources))
+        place = {source.name: index for index, source in enumerate(self._model)}
+        results = []
+        for source in self._options.sources:
+            start = time.perf_counter()
+            if field is None or source.name not in place:
+                result = self._outside(source)
+            else:
+                result = self._finish(source, place[source.name], *field)
+            seconds = share_s + time.perf_counter() - start
+            results.append(result.model_copy(update={"seconds": seconds}))
+            if on_done is not None:
+                on_done(results[-1])
+        return results
+
+    def _outside(self, source: Source) -> SourceResult:
+        """Make the result of a source that is not in the field."""
+        return SourceResult(
+            name=source.name,
+            ra_deg=source.ra_deg,
+            dec_deg=source.dec_deg,
+            success=False,
+            error=problem_of(source, self._info),
+            n_spws=len(self._spws),
+            spws=[],
+            detections=[],
+            ms_path=self._info.ms_path,
+            provenance=self._provenance,
+        )
+
+    def _finish(
+        self, source: Source, index: int, results: FieldResults, record: FieldRecord
+    ) -> SourceResult:
+        """Make the products of a target, unless they are there."""
+        target = self._options.products_dir / source.name
+        purpose = f"writing {source.name}"
+        with exclusive_ms(target, purpose, timeout_s=self._options.lock_timeout_s):
+            earlier = None if self._options.reprocess else find_earlier(target, self._provenance)
+            if earlier is not None:
+                return earlier
+            result = results.result(index, self._options.binning, self._provenance)
+            result = result.model_copy(
+                update={
+                    "products_dir": str(target),
+                    "stage_seconds": record.measurement.stage_seconds,
+                }
+            )
+            return self._publish(source, result)
+
+    def _publish(self, source: Source, result: SourceResult) -> SourceResult:
+        """Write the products of a target in a sandbox, and publish them."""
+        from dsa110_contimg.imaging.plots import png_metadata
+        from dsa110_contimg.photometry.plots import plot_spectrum
+
+        roots = product_sandbox_roots(self._options)
+        with open_sandbox(f"photometry_{source.name}", roots, _PRODUCT_BYTES) as sandbox:
+            tree = sandbox.path / "products"
+            tree.mkdir()
+            write_detections(
+                tree / DETECTIONS_FILE,
+                result.detections,
+                source=source,
+                provenance=self._provenance,
+            )
+            if self._options.plots:
+                metadata = png_metadata(source, self._provenance)
+                plot_spectrum(tree / SPECTRUM_FILE, result, metadata)
+            names = sorted(file.name for file in tree.iterdir())
+            result = result.model_copy(update={"products": names})
+            (tree / RESULT_FILE).write_text(result.model_dump_json(indent=1), encoding="utf-8")
+            publish_tree(tree, self._options.products_dir / source.name)
+        return result.model_copy(update={"notes": result.notes + sandbox.warnings})
