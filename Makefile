@@ -29,10 +29,10 @@ test: setup  ## Run the whole test suite
 test-quick: setup  ## Run the tests that take seconds
 	$(VENV)/bin/python -m pytest -m "not slow and not airflow"
 
-faults: setup  ## Every fault sweep in its long form (about an hour)
+faults: setup  ## Every fault sweep in its long form (25 minutes)
 	FAULT_SWEEP=long $(VENV)/bin/python -m pytest tests/faults
 
-soak: setup  ## Convert 1,000 small groups, 8 at a time, some killed at random
+soak: setup  ## Convert 1,000 small groups in sequence and 8 at a time, some killed at random (15 minutes)
 	FAULT_SWEEP=long SOAK_GROUPS=1000 $(VENV)/bin/python -m pytest tests/faults/test_soak.py
 
 bench: setup  ## Measure the conversion side by side with its peers (three to ten minutes)
@@ -55,4 +55,5 @@ lock: setup  ## Pin the newest dependencies that requirements.in allows
 	$(VENV)/bin/pip uninstall --quiet --yes uv
 
 clean:  ## Remove the environment and the work directory
+	[ ! -d $(WORK) ] || chmod -R u+w $(WORK)  # published Measurement Sets are read-only
 	rm -rf $(VENV) $(WORK)

@@ -21,6 +21,7 @@ _PACKAGES = (
     "astropy",
     "h5py",
     "numba",
+    "ducc0",
 )
 
 

@@ -123,8 +123,8 @@ def model_of_field(options: MeasureOptions, info: MsInfo) -> list[Source]:
     Returns
     -------
     list of Source
-        The targets in the field, then the other sources that are not one of them and that the
-        primary beam reaches.
+        The targets in the field and the other sources that are not one of them and that the
+        primary beam reaches, by name: the fit does not depend on who asked in which order.
     """
     targets = [source for source in options.sources if problem_of(source, info) is None]
     freq_hz = sum(spw.freq_hz for spw in info.spws) / len(info.spws)
@@ -138,7 +138,7 @@ def model_of_field(options: MeasureOptions, info: MsInfo) -> list[Source]:
         )
         if seen and source.name not in names:
             others.append(source)
-    return targets + _without_targets(others, targets)
+    return sorted(targets + _without_targets(others, targets), key=lambda source: source.name)
 
 
 def problem_of(source: Source, info: MsInfo) -> str | None:
