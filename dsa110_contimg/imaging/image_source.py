@@ -10,9 +10,12 @@ from pathlib import Path
 from dsa110_contimg.casa.door import run_in_casa
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import ContimgError
-from dsa110_contimg.imaging.in_casa import CasaWork, image_in_casa
+from dsa110_contimg.imaging.backends import check_backend
+from dsa110_contimg.imaging.measure_stamps import measure_stamps
 from dsa110_contimg.imaging.models import ImageSourceOptions, ImageSourcesOptions
+from dsa110_contimg.imaging.neighbours import find_neighbours, read_field_fit
 from dsa110_contimg.imaging.places import log_path, product_sandbox_roots
+from dsa110_contimg.imaging.prepare import StampWork
 from dsa110_contimg.imaging.products import RESULT_FILE
 from dsa110_contimg.photometry.earlier import find_earlier
 from dsa110_contimg.photometry.models import SourceResult
@@ -43,13 +46,13 @@ _WITHOUT_EFFECT = {
 _BYTES_PER_PIXEL = 4
 """A float; one FITS file per window stays."""
 _OVERHEAD_BYTES = 192 << 20
-"""The private copy (120 MB for a full-size MS), tclean's ten images of one window, plots."""
+"""The private copy (120 MB for a full-size MS), ten images of one window, plots."""
 
 
 def image_source(options: ImageSourceOptions) -> SourceResult:
     """Image one source in one MS, measure it in every window and search for detections.
 
-    The work is done in a CASA child and a sandbox; the products appear under
+    The work is done in a child and a sandbox; the products appear under
     ``products_dir/<name>`` all at once, ``result.json`` among them. If they are there
     already, made from the same MS with the same options, nothing is done.
 
@@ -67,13 +70,16 @@ def image_source(options: ImageSourceOptions) -> SourceResult:
     ------
     InputError
         If the MS cannot be read, lacks a window that was asked for, or does not reach the
-        source.
+        source; if the backend is not installed or cannot do what is asked, or the field fit
+        cannot be used.
     TransientError
         If time, space or the child ran out, or the MS or the products are held by somebody
         else for too long; nothing is left under the good name.
     """
     start = time.perf_counter()
+    check_backend(options)
     info = read_ms_info(options.ms_path)
+    find_neighbours(options, options.source)
     spws = select_spws(info, options.spws, options.max_spws)
     check_in_field(options.source, info)
     provenance = _provenance(options)
@@ -110,8 +116,11 @@ def image_sources(
     Raises
     ------
     InputError
-        If the MS cannot be read or lacks a window that was asked for: no source can be imaged.
+        If no source can be imaged: the MS cannot be read or lacks a window that was asked for,
+        the backend is not installed or cannot do what is asked, or the field fit is not usable.
     """
+    check_backend(options)
+    read_field_fit(options)
     n_spws = len(select_spws(read_ms_info(options.ms_path), options.spws, options.max_spws))
     shared = options.model_dump(exclude={"sources", "max_workers"})
 
@@ -205,8 +214,8 @@ def _image(
         tree.mkdir()
         scratch.mkdir()
         result = run_in_casa(
-            image_in_casa,
-            CasaWork(
+            measure_stamps,
+            StampWork(
                 options=options,
                 info=info,
                 spws=spws,

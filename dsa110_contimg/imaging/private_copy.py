@@ -1,4 +1,4 @@
-"""Write a small MS of one's own: rotated to one source and averaged, for one process."""
+"""Write a small MS of one's own, for one process: windows that were rotated and averaged."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from dsa110_contimg.catalog.sources import Source
-from dsa110_contimg.visibilities.models import Averaging, MsInfo
-from dsa110_contimg.visibilities.window import Window, average_window, uvw_rotation
+from dsa110_contimg.visibilities.window import Window
 
 _COPIED_SUBTABLES = (
     "ANTENNA",
@@ -34,48 +33,25 @@ class PrivateCopy:
         The MS to make.
     original : Path
         The MS whose subtables it takes over.
-    info : MsInfo
-        What the original says of itself.
     source : Source
-        The new phase centre.
-    options : Averaging
-        How much to average.
+        The phase centre.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        original: Path,
-        info: MsInfo,
-        source: Source,
-        options: Averaging,
-    ):
+    def __init__(self, path: Path, *, original: Path, source: Source):
         self.path = path
-        self._options = options
-        self._rotation = uvw_rotation(
-            from_ra_deg=info.center_ra_deg,
-            from_dec_deg=info.center_dec_deg,
-            to_ra_deg=source.ra_deg,
-            to_dec_deg=source.dec_deg,
-        )
         _make_main_table(path)
         for name in _COPIED_SUBTABLES:
             _copy_subtable(original / name, path / name)
         _set_center(path, source)
 
     def append(self, window: Window) -> None:
-        """Rotate, average and add one window.
+        """Write the rows and the channels of a window.
 
         Parameters
         ----------
         window : Window
-            As read from the original.
+            With the source at its phase centre, and averaged.
         """
-        self._put(average_window(window, self._rotation, self._options))
-
-    def _put(self, window: Window) -> None:
-        """Write the rows and the channels of an averaged window."""
         from casacore.tables import table
 
         n_rows = len(window.time_mjd_s)

@@ -74,7 +74,7 @@ def write_spw_image(
     """
     cards = {
         "SPWID": (measurement.spw_id, "spectral window of the MS"),
-        "PBRESP": (response, "primary-beam response at the source, divided out"),
+        "PBRESP": (response, "primary-beam response at source, divided out"),
         "FLUX": (measurement.flux_jy, "[Jy] forced photometry at the source"),
         "RMS": (measurement.rms_jy, "[Jy] its error"),
         "FLAGFRAC": (measurement.flagged_fraction, "flagged fraction of the window"),

@@ -16,14 +16,14 @@ SEFD_JY = 650.0
 _N_ANTENNAS = 16
 
 
-def make_point_source_ms(root: Path) -> Path:
-    """Simulate and convert a group of 16 antennas and 16 windows with `TARGET` alone."""
+def make_point_source_ms(root: Path, sources: tuple[Source, ...] = (TARGET,)) -> Path:
+    """Simulate and convert a group of 16 antennas and 16 windows with a few sources."""
     night = simulate(
         SimulationOptions(
             output_dir=root / "incoming",
             n_antennas=_N_ANTENNAS,
             sefd_jy=SEFD_JY,
-            sources=(TARGET,),
+            sources=sources,
             jitter=False,
         )
     )
