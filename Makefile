@@ -30,13 +30,14 @@ test-quick: setup  ## Run the tests that take seconds
 	$(VENV)/bin/python -m pytest -m "not slow and not airflow"
 
 faults: setup  ## Every fault sweep in its long form (25 minutes)
-	FAULT_SWEEP=long $(VENV)/bin/python -m pytest tests/faults
+	FAULT_SWEEP=long $(VENV)/bin/python -m pytest tests/faults tests/airflow/test_imaging_faults.py
 
 soak: setup  ## Convert 1,000 small groups in sequence and 8 at a time, some killed at random (15 minutes)
 	FAULT_SWEEP=long SOAK_GROUPS=1000 $(VENV)/bin/python -m pytest tests/faults/test_soak.py
 
-bench: setup  ## Measure the conversion side by side with its peers (three to ten minutes)
+bench: setup  ## Measure conversion and photometry side by side with their peers (three quarters of an hour)
 	$(VENV)/bin/python benchmarks/conversion.py
+	$(VENV)/bin/python benchmarks/photometry.py
 
 check: setup  ## Formatting, lint, types, docstrings
 	$(VENV)/bin/ruff format --check $(SOURCES)

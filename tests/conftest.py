@@ -34,6 +34,7 @@ from dsa110_contimg.simulation.night import (  # noqa: E402
     SimulationResult,
     simulate,
 )
+from dsa110_contimg.storage.files import make_writable  # noqa: E402
 
 # Else it would keep its examples in the current directory.
 set_hypothesis_home_dir(_CACHES / "hypothesis")
@@ -130,4 +131,6 @@ def point_source_ms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def own_ms(point_source_ms: Path, tmp_path: Path) -> Path:
     """A copy of it that a test may change."""
-    return Path(shutil.copytree(point_source_ms, tmp_path / "own.ms"))
+    ms = Path(shutil.copytree(point_source_ms, tmp_path / "own.ms"))
+    make_writable(ms)
+    return ms

@@ -142,7 +142,7 @@ class DirectSubbandWriter:
                 report = self._write_in_child(written, provenance.inputs, need_bytes)
             sandbox.warnings += check_unchanged(provenance.inputs)
             data_files = list_data_files(written)
-            sandbox.warnings += publish_tree(written, self.ms_path, clock)
+            sandbox.warnings += publish_tree(written, self.ms_path, clock, read_only=True)
             with clock.stage("manifest"):
                 write_manifest(
                     self.ms_path,

@@ -1,17 +1,19 @@
-"""Files written whole or not at all, and trees removed for sure or reported."""
+"""Files written whole or not at all, trees that are read-only, or removed for sure or reported."""
 
 from __future__ import annotations
 
 import logging
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
 _log = logging.getLogger(__name__)
+_WRITE_BITS = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 _ErrorInfo = tuple[type[BaseException], BaseException, TracebackType]
 
 
@@ -69,8 +71,39 @@ def write_text_atomic(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def make_read_only(tree: Path) -> None:
+    """Take the permission to write away from a tree; times of modification stay.
+
+    Parameters
+    ----------
+    tree : Path
+        A directory; what is below it, too. Symbolic links are not followed.
+    """
+    _change_modes(tree, set_bits=0, clear_bits=_WRITE_BITS)
+
+
+def make_writable(tree: Path) -> None:
+    """Give the owner the permission to write in a tree; times of modification stay.
+
+    Parameters
+    ----------
+    tree : Path
+        A directory; what is below it, too. Symbolic links are not followed.
+    """
+    _change_modes(tree, set_bits=stat.S_IWUSR, clear_bits=0)
+
+
+def _change_modes(tree: Path, *, set_bits: int, clear_bits: int) -> None:
+    """Change the permissions of a tree where they are not as wanted."""
+    for path in (tree, *tree.rglob("*")):
+        found = path.lstat().st_mode
+        wanted = (found | set_bits) & ~clear_bits
+        if wanted != found and not stat.S_ISLNK(found):
+            path.chmod(stat.S_IMODE(wanted))
+
+
 def remove_for_sure(path: Path) -> list[str]:
-    """Remove a file or a tree, and look whether it is gone.
+    """Remove a file or a tree, also a read-only one, and look whether it is gone.
 
     Parameters
     ----------
@@ -90,6 +123,7 @@ def remove_for_sure(path: Path) -> list[str]:
 
     try:
         if path.is_dir() and not path.is_symlink():
+            _allow_removal(path)
             shutil.rmtree(path, onerror=note)
             if path.exists() and not problems:
                 problems.append(f"{path} is still there after its removal")
@@ -100,3 +134,12 @@ def remove_for_sure(path: Path) -> list[str]:
     for problem in problems:
         _log.warning(problem)
     return problems
+
+
+def _allow_removal(tree: Path) -> None:
+    """Let the owner remove what is in the directories of a tree; removal itself reports."""
+    for folder, _, _ in os.walk(tree):
+        with suppress(OSError):
+            mode = stat.S_IMODE(os.lstat(folder).st_mode)
+            if not mode & stat.S_IWUSR:
+                os.chmod(folder, mode | stat.S_IWUSR)  # noqa: PTH101

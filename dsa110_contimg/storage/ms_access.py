@@ -2,31 +2,43 @@
 
 CASA deadlocks when several processes write one MS. Airflow's pool of one slot per MS
 schedules; this lock, taken inside the worker, proves. The lock file stands beside the MS
-and is never unlinked: removing one that may be held would split the waiters.
+and is never unlinked: removing one that may be held would split the waiters. It holds the
+name of the holder, and nothing once the MS was given back; so whoever gets the lock learns
+of a holder that was killed, and puts on record what that one could not.
+
+A published MS is read-only except inside a hold that asks for more: who writes it by
+mistake gets an error at once, not a deadlock.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
+import select
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from dsa110_contimg.errors import TransientError, name_os_error
 from dsa110_contimg.models import Model
+from dsa110_contimg.storage.files import make_read_only, make_writable
+from dsa110_contimg.storage.publish import manifest_path
 
 _log = logging.getLogger(__name__)
 
+_DYING_S = 10.0
+"""A killed process frees its locks a moment before it is gone."""
+
 
 class Holder(Model):
-    """Who holds, or last held, an MS."""
+    """Who holds an MS, or was killed while it did."""
 
     pid: int
     """Process id."""
@@ -36,6 +48,21 @@ class Holder(Model):
     """Task or command, in words."""
     since: str
     """UTC, ISO 8601."""
+    process_start: int
+    """Start of the process in ticks since the machine's, which tells it from a later one with
+    the same id."""
+
+
+class HoldEnd(StrEnum):
+    """How a hold ended."""
+
+    RELEASED = "released"
+    """The holder gave the MS back."""
+    KILLED = "killed"
+    """The holder is gone; its span ends when the next one got the lock, and was written by it."""
+    LOST = "lost"
+    """The holder lived on when the next one got the lock: they may have met. Never seen as
+    long as the file system keeps its locks."""
 
 
 class AccessSpan(Model):
@@ -53,6 +80,8 @@ class AccessSpan(Model):
     """Lock taken, seconds since 1970."""
     end_s: float
     """Lock about to be released, seconds since 1970."""
+    end: HoldEnd = HoldEnd.RELEASED
+    """How the hold ended."""
 
 
 def canonical_ms(ms_path: Path | str) -> Path:
@@ -89,7 +118,7 @@ def lock_path(ms_path: Path | str) -> Path:
 
 
 def read_holder(ms_path: Path | str) -> Holder | None:
-    """Say who holds, or last held, an MS.
+    """Say who holds an MS, or was killed while it did and has had no successor.
 
     Parameters
     ----------
@@ -109,9 +138,17 @@ def read_holder(ms_path: Path | str) -> Holder | None:
 
 @contextmanager
 def exclusive_ms(
-    ms_path: Path | str, purpose: str, *, timeout_s: float, access_log: Path | None = None
+    ms_path: Path | str,
+    purpose: str,
+    *,
+    timeout_s: float,
+    access_log: Path | None = None,
+    writable: bool = False,
 ) -> Iterator[Path]:
     """Hold an MS for oneself alone.
+
+    A published MS that a killed writer left writable is read-only again from the next hold
+    on, whatever that one is for.
 
     Parameters
     ----------
@@ -122,7 +159,10 @@ def exclusive_ms(
     timeout_s : float
         How long to wait for another holder, in seconds.
     access_log : Path, optional
-        JSON-lines file that gets one `AccessSpan` when the hold ends.
+        JSON-lines file that gets one `AccessSpan` when the hold ends, and one for an earlier
+        holder that was killed.
+    writable : bool, optional
+        Whether the owner may write the MS until the hold ends, however it ends.
 
     Yields
     ------
@@ -132,48 +172,151 @@ def exclusive_ms(
     Raises
     ------
     InputError
-        If the lock file may not be written.
+        If the lock file may not be written, or the MS belongs to somebody else and is to be
+        made writable.
     TransientError
         If the time runs out (the message says who holds the MS), or the lock cannot be
         taken for want of space or open files.
     """
     ms = canonical_ms(ms_path)
+    lock = _take(ms, purpose, timeout_s, access_log)
+    start_s = time.time()
+    try:
+        with _write_access(ms) if writable else _no_write_access(ms):
+            yield ms
+    finally:
+        end_s = time.time()
+        _sign_off(ms)
+        lock.release()
+        _record(access_log, ms, _describe_self(purpose), start_s, end_s, HoldEnd.RELEASED)
+
+
+def _take(ms: Path, purpose: str, timeout_s: float, access_log: Path | None) -> FileLock:
+    """Get the lock, record what became of a holder that did not sign off, and sign."""
     lock = FileLock(lock_path(ms))
     try:
         lock_path(ms).parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=timeout_s)
-        lock_path(ms).write_text(_sign(purpose).model_dump_json(), encoding="utf-8")
+        if (left := read_holder(ms)) is not None:
+            _record_left(left, ms, access_log)
+        lock_path(ms).write_text(_describe_self(purpose).model_dump_json(), encoding="utf-8")
     except Timeout:
         raise _held(ms, timeout_s) from None
     except OSError as error:
         lock.release()
         raise name_os_error(error, f"cannot lock {ms}", denied="target_not_writable") from error
-    start_s = time.time()
+    return lock
+
+
+@contextmanager
+def _write_access(ms: Path) -> Iterator[None]:
+    """Let the owner write an MS, and protect it afterwards if it was protected or published."""
+    if not ms.exists():
+        yield
+        return
+    protected = manifest_path(ms).exists() or not ms.stat().st_mode & stat.S_IWUSR
     try:
-        yield ms
+        _make_writable(ms)
+        yield
     finally:
-        end_s = time.time()
-        lock.release()
-        if access_log is not None:
-            span = AccessSpan(
-                ms=str(ms),
-                purpose=purpose,
-                pid=os.getpid(),
-                host=socket.gethostname(),
-                start_s=start_s,
-                end_s=end_s,
-            )
-            _append_line(access_log, json.dumps(span.model_dump()))
+        if protected:
+            _protect(ms)
 
 
-def _sign(purpose: str) -> Holder:
+def _make_writable(ms: Path) -> None:
+    """Let the owner write an MS."""
+    try:
+        make_writable(ms)
+    except OSError as error:
+        deed = f"cannot make {ms} writable"
+        raise name_os_error(error, deed, denied="ms_not_writable") from error
+
+
+@contextmanager
+def _no_write_access(ms: Path) -> Iterator[None]:
+    """Protect a published MS, in case that a killed writer left it writable."""
+    if manifest_path(ms).exists():
+        _protect(ms)
+    yield
+
+
+def _protect(ms: Path) -> None:
+    """Make an MS read-only; what has gone wrong is for the next hold to put right."""
+    try:
+        make_read_only(ms)
+    except OSError as error:
+        _log.warning("cannot make %s read-only: %s", ms, error)
+
+
+def _describe_self(purpose: str) -> Holder:
     """Say who this process is."""
     return Holder(
         pid=os.getpid(),
         host=socket.gethostname(),
         purpose=purpose,
-        since=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        since=datetime.now(UTC).isoformat(timespec="microseconds"),
+        process_start=_process_start(os.getpid()) or 0,
     )
+
+
+def _process_start(pid: int) -> int | None:
+    """Read when a process started, in ticks since the machine's start."""
+    try:
+        # The name, in brackets, may hold anything; the start is the 22nd field.
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _sign_off(ms: Path) -> None:
+    """Leave no name in the lock file, which takes no space: nobody was killed in this hold."""
+    try:
+        os.truncate(lock_path(ms), 0)
+    except OSError as error:
+        _log.warning("cannot sign off from %s: %s", lock_path(ms), error)
+
+
+def _record_left(left: Holder, ms: Path, access_log: Path | None) -> None:
+    """Record the hold of a process that did not end it, and whether that process is gone."""
+    now_s = time.time()
+    end = HoldEnd.LOST if _lives_on(left) else HoldEnd.KILLED
+    _log.warning("%s was %s while it held %s", left.purpose, end, ms)
+    _record(access_log, ms, left, datetime.fromisoformat(left.since).timestamp(), now_s, end)
+
+
+def _lives_on(holder: Holder) -> bool:
+    """Whether a process of this machine is still there; one that is dying is waited for."""
+    if holder.host != socket.gethostname():
+        return False
+    try:
+        process = os.pidfd_open(holder.pid)
+    except ProcessLookupError:
+        return False
+    try:
+        gone = select.poll()
+        gone.register(process, select.POLLIN)
+        same = _process_start(holder.pid) == holder.process_start
+        return same and not gone.poll(_DYING_S * 1000)
+    finally:
+        os.close(process)
+
+
+def _record(
+    access_log: Path | None, ms: Path, holder: Holder, start_s: float, end_s: float, end: HoldEnd
+) -> None:
+    """Write a span into the access log, if there is one."""
+    if access_log is None:
+        return
+    span = AccessSpan(
+        ms=str(ms),
+        purpose=holder.purpose,
+        pid=holder.pid,
+        host=holder.host,
+        start_s=start_s,
+        end_s=end_s,
+        end=end,
+    )
+    _append_line(access_log, span.model_dump_json())
 
 
 def _held(ms: Path, waited_s: float) -> TransientError:

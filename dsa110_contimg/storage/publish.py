@@ -18,7 +18,12 @@ from dsa110_contimg.conversion.models import Manifest
 from dsa110_contimg.errors import ContimgError, TransientError, name_os_error
 from dsa110_contimg.stages import StageClock
 from dsa110_contimg.storage.durable_copy import copy_durably
-from dsa110_contimg.storage.files import fsync_path, remove_for_sure, write_text_atomic
+from dsa110_contimg.storage.files import (
+    fsync_path,
+    make_read_only,
+    remove_for_sure,
+    write_text_atomic,
+)
 
 _VOLATILE = "table.lock"
 """casacore rewrites it on every open."""
@@ -117,7 +122,9 @@ def check_target(target: Path, need_bytes: int) -> None:
         )
 
 
-def publish_tree(source: Path, target: Path, clock: StageClock | None = None) -> list[str]:
+def publish_tree(
+    source: Path, target: Path, clock: StageClock | None = None, *, read_only: bool = False
+) -> list[str]:
     """Store a tree durably under its good name; the caller holds the lock of `target`.
 
     Parameters
@@ -128,6 +135,9 @@ def publish_tree(source: Path, target: Path, clock: StageClock | None = None) ->
         The good name. A tree that is there without a valid manifest is replaced.
     clock : StageClock, optional
         Notes the stages ``copy`` and ``rename``.
+    read_only : bool
+        Whether nobody may write the tree once it has its good name, as for an MS, which
+        `storage.ms_access.exclusive_ms` alone makes writable again.
 
     Returns
     -------
@@ -146,6 +156,8 @@ def publish_tree(source: Path, target: Path, clock: StageClock | None = None) ->
         with clock.stage("copy"):
             copy_durably(source, staged)
         with clock.stage("rename"):
+            if read_only:
+                make_read_only(staged)
             manifest_path(target).unlink(missing_ok=True)
             if target.exists():
                 target.rename(_hidden(target, "replaced"))

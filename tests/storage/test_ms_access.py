@@ -12,7 +12,13 @@ from pathlib import Path
 import pytest
 
 from dsa110_contimg.errors import TransientError
-from dsa110_contimg.storage.ms_access import AccessSpan, exclusive_ms, lock_path, read_holder
+from dsa110_contimg.storage.ms_access import (
+    AccessSpan,
+    HoldEnd,
+    exclusive_ms,
+    lock_path,
+    read_holder,
+)
 
 pytestmark = pytest.mark.unit
 SPAWN = multiprocessing.get_context("spawn")
@@ -22,6 +28,11 @@ def hold(ms: str, ready: str, seconds: float) -> None:
     with exclusive_ms(ms, "the holder", timeout_s=10):
         Path(ready).touch()
         time.sleep(seconds)
+
+
+def hold_for_ever(ms: str, log: str) -> None:
+    with exclusive_ms(ms, "the victim", timeout_s=10, access_log=Path(log)):
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def take_turns(ms: str, log: str, turns: int) -> None:
@@ -83,3 +94,42 @@ def test_spans_never_overlap(tmp_path):
     assert len({span.pid for span in spans}) == 3
     spans.sort(key=lambda span: span.start_s)
     assert all(a.end_s <= b.start_s for a, b in itertools.pairwise(spans))
+
+
+def test_the_next_holder_puts_a_killed_one_on_record(tmp_path):
+    ms, log = tmp_path / "a.ms", tmp_path / "access.jsonl"
+    victim = SPAWN.Process(target=hold_for_ever, args=(str(ms), str(log)))
+    victim.start()
+    victim.join(20)
+    assert read_holder(ms).purpose == "the victim"
+    for purpose in ("the next", "the last"):
+        with exclusive_ms(ms, purpose, timeout_s=5, access_log=log):
+            assert read_holder(ms).purpose == purpose
+        assert read_holder(ms) is None
+    spans = [AccessSpan.model_validate_json(line) for line in log.read_text().splitlines()]
+    assert [(span.purpose, span.end) for span in spans] == [
+        ("the victim", HoldEnd.KILLED),
+        ("the next", HoldEnd.RELEASED),
+        ("the last", HoldEnd.RELEASED),
+    ]
+    assert spans[0].pid == victim.pid
+    assert spans[0].start_s < spans[0].end_s
+    assert all(a.end_s <= b.start_s for a, b in itertools.pairwise(spans))
+
+
+def test_two_holders_at_once_would_be_on_record(tmp_path, monkeypatch):
+    """Where the lock file of a holder that lives on is given to another one: it is told."""
+    monkeypatch.setattr("dsa110_contimg.storage.ms_access._DYING_S", 0.1)
+    ms, log = tmp_path / "a.ms", tmp_path / "access.jsonl"
+    process = start_holder(ms, tmp_path, 60)
+    try:
+        left = lock_path(ms).read_text()
+        lock_path(ms).unlink()  # what nobody must do
+        lock_path(ms).write_text(left)
+        with exclusive_ms(ms, "the intruder", timeout_s=1, access_log=log):
+            pass
+    finally:
+        process.kill()
+        process.join()
+    first = AccessSpan.model_validate_json(log.read_text().splitlines()[0])
+    assert (first.pid, first.end) == (process.pid, HoldEnd.LOST)

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 import pytest
 
 _CAPABILITY_VERSION_3 = 0x20080522
-_DAC_OVERRIDE_AND_READ_SEARCH = 0b110
+_OVERRIDES = 0b1110
+"""CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH and CAP_FOWNER."""
 
 
 class _Header(ctypes.Structure):
@@ -36,7 +37,7 @@ def permissions_enforced() -> Iterator[None]:
     if libc.capget(ctypes.byref(header), data) != 0:
         pytest.skip("root, and capabilities cannot be read")
     before = data[0].effective
-    data[0].effective = before & ~_DAC_OVERRIDE_AND_READ_SEARCH
+    data[0].effective = before & ~_OVERRIDES
     if libc.capset(ctypes.byref(header), data) != 0:
         pytest.skip("root, and capabilities cannot be dropped")
     try:

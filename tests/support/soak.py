@@ -31,6 +31,7 @@ from dsa110_contimg.forkserver import fork_server
 from dsa110_contimg.instrument import GROUP_DURATION_S
 from dsa110_contimg.models import Model
 from dsa110_contimg.processes import run_in_child
+from dsa110_contimg.storage.files import remove_for_sure
 from dsa110_contimg.storage.publish import read_manifest
 from dsa110_contimg.storage.sandbox import reap_sandboxes
 
@@ -233,7 +234,7 @@ class _Soak:
         )
         if verdict.problem:
             self._errors[verdict.problem] += 1
-        shutil.rmtree(options.ms_path)
+        remove_for_sure(options.ms_path)
         shutil.rmtree(options.log_dir)
         return not verdict.problem
 
