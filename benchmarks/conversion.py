@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+from conversion_results import ConversionResults, Growth, draw
 from metering import Cost, Costs, Meter, PeakMemory, sampled_memory
 from peers import (
     ConcatOptions,
@@ -35,8 +36,8 @@ from peers import (
     remove,
     write_raw,
 )
-from results import Comparison, Growth, Results, describe_machine, draw, show
-from rich.console import Console
+from results import Comparison, describe_machine, show
+from running import ROOT, console, say, take_turns, use_only
 from same_data import require_same
 
 from dsa110_contimg.casa.door import run_in_casa
@@ -49,7 +50,6 @@ from dsa110_contimg.storage.durable_copy import copy_durably
 from dsa110_contimg.storage.files import fsync_path
 from dsa110_contimg.storage.publish import list_data_files, manifest_path
 
-ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT_S = 3600.0
 SEQUENCES = (1, 2, 4, 8)
 
@@ -57,8 +57,6 @@ CONVERSION, RAW, RAW_WHOLE = "conversion, warm", "raw limit", "raw limit, whole 
 DURABLE, RAW_DURABLE = "conversion and publication", "raw limit, durable"
 RAW_DIRECT = "raw limit, durable, past the page cache"
 PYUVDATA, CLASSIC = "pyuvdata", "classic: parts and concat"
-
-console = Console()
 
 
 class Bench:
@@ -223,7 +221,7 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="bench-", dir=arguments.tmpfs) as ram,
         tempfile.TemporaryDirectory(prefix="bench-", dir=arguments.disk) as disk,
     ):
-        _use_only(Path(ram))
+        use_only(Path(ram))
         with fork_server(Path(ram) / "forkserver.log"):
             (server,) = psutil.Process().children()
             results = _measure(arguments, Path(ram), Path(disk), Meter(server.pid), load_before)
@@ -247,22 +245,12 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _use_only(ram: Path) -> None:
-    """Have this process and its children write nowhere else, and find these modules."""
-    paths = [str(ROOT / "benchmarks"), str(ROOT / "tests")]
-    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
-    os.environ["DSA110_CONTIMG_WORK_DIR"] = str(ram / "work")
-    os.environ["DSA110_CONTIMG_SANDBOX_ROOT"] = str(ram / "sandboxes")
-    os.environ["MPLCONFIGDIR"] = str(ram / "matplotlib")
-    os.environ["XDG_CACHE_HOME"] = os.environ["XDG_CONFIG_HOME"] = str(ram)
-
-
 def _measure(
     arguments: argparse.Namespace, ram: Path, disk: Path, meter: Meter, load_before: float
-) -> Results:
+) -> ConversionResults:
     """Let the contestants take turns."""
     bench = Bench(_simulated(ram, arguments.antennas), ram, disk, meter)
-    _say("warming up")
+    say("warming up")
     bench.convert()
     quick: dict[str, Callable[[], Cost]] = {
         CONVERSION: bench.convert,
@@ -273,19 +261,19 @@ def _measure(
         RAW_DIRECT: bench.raw_direct,
     }
     runs: dict[str, list[Cost]] = {name: [] for name in (*quick, PYUVDATA, CLASSIC)}
-    _take_turns(runs, quick, arguments.repetitions)
+    take_turns(runs, quick, arguments.repetitions)
     slow: dict[str, Callable[[], Cost]] = {
         PYUVDATA: bench.pyuvdata,
         CLASSIC: bench.classic,
         CONVERSION: bench.convert,
     }
-    _take_turns(runs, slow, arguments.peer_repetitions)
-    _say("memory")
+    take_turns(runs, slow, arguments.peer_repetitions)
+    say("memory")
     memory = bench.memory()
     growth = _growth(bench, arguments)
     bench.clean()
     costs = {name: Costs(name=name, runs=these) for name, these in runs.items()}
-    return Results(
+    return ConversionResults(
         machine=describe_machine(load_before),
         n_antennas=arguments.antennas,
         bytes_in=sum(file.stat().st_size for file in bench.files),
@@ -297,22 +285,11 @@ def _measure(
     )
 
 
-def _take_turns(
-    runs: dict[str, list[Cost]], contestants: dict[str, Callable[[], Cost]], times: int
-) -> None:
-    """Run all contestants in turn, several times."""
-    for turn in range(times):
-        for name, run in contestants.items():
-            cost = run()
-            runs[name].append(cost)
-            _say(f"{turn + 1}/{times} {name}: {cost.wall_s:.2f} s wall, {cost.cpu_s:.2f} s CPU")
-
-
 def _growth(bench: Bench, arguments: argparse.Namespace) -> Growth:
     """Convert more groups, and groups of fewer antennas."""
     means = []
     for n_groups in SEQUENCES:
-        _say(f"{n_groups} groups in sequence")
+        say(f"{n_groups} groups in sequence")
         means.append(_mean([bench.convert() for _ in range(n_groups)]))
     antennas = [arguments.antennas // 4, arguments.antennas // 2, arguments.antennas]
     benches = [
@@ -320,7 +297,7 @@ def _growth(bench: Bench, arguments: argparse.Namespace) -> Growth:
     ]
     by_antennas: list[list[Cost]] = [[] for _ in antennas]
     for _ in range(arguments.repetitions):
-        _say(f"{', '.join(map(str, antennas))} antennas")
+        say(f"{', '.join(map(str, antennas))} antennas")
         for these, runs in zip([*benches, bench], by_antennas, strict=True):
             runs.append(these.convert())
     return Growth(
@@ -399,14 +376,9 @@ def _mean(runs: list[Cost]) -> Cost:
 def _simulated(ram: Path, n_antennas: int) -> list[Path]:
     """Simulate one group, sb00 first."""
     folder = ram / f"incoming{n_antennas}"
-    _say(f"simulating a group of {n_antennas} antennas")
+    say(f"simulating a group of {n_antennas} antennas")
     night = simulate(SimulationOptions(output_dir=folder, n_antennas=n_antennas))
     return sorted((Path(file) for file in night.files), key=lambda file: file.stem[-4:])
-
-
-def _say(what: str) -> None:
-    """Say what is being done."""
-    console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {what}", highlight=False)
 
 
 if __name__ == "__main__":

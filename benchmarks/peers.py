@@ -7,7 +7,6 @@ imports is not counted, as a night keeps its workers warm.
 from __future__ import annotations
 
 import os
-import shutil
 import time
 import warnings
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 from metering import Cost, own_cpu_s
 
 from dsa110_contimg.models import Model
+from dsa110_contimg.storage.files import remove_for_sure
 
 if TYPE_CHECKING:
     from pyuvdata import UVData
@@ -154,9 +154,9 @@ def write_raw(sizes: dict[str, int], folder: Path, *, durable: bool) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a tree, if it is there."""
+    """Remove a tree, if it is there; a published MS is read-only."""
     if path.exists():
-        shutil.rmtree(path)
+        remove_for_sure(path)
 
 
 def _write_part(options: PeerOptions) -> None:

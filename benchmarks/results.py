@@ -1,20 +1,25 @@
-"""What a run of the benchmark found: as a record, a table and a figure."""
+"""What a run of a benchmark found: as a record, a table and bars."""
 
 from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
-from metering import Costs, PeakMemory
+from metering import Costs
 from pydantic import computed_field
 from rich.console import Console
 from rich.table import Table
 
 from dsa110_contimg.models import Model
 from dsa110_contimg.provenance import package_versions
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class Machine(Model):
@@ -57,51 +62,15 @@ class Comparison(Model):
         return self.measured >= self.goal if self.at_least else self.measured <= self.goal
 
 
-class Growth(Model):
-    """How cost grows with work."""
-
-    groups: list[int]
-    """Groups converted in sequence."""
-    wall_s_per_group: list[float]
-    """Mean wall time per group of each sequence, in seconds."""
-    cpu_s_per_group: list[float]
-    """Mean CPU time per group of each sequence, in seconds."""
-    baselines: list[int]
-    """Baselines of one group, autocorrelations included."""
-    cpu_s_by_baselines: list[float]
-    """Median CPU time of one group of so many baselines, in seconds."""
-    wall_s_by_baselines: list[float]
-    """Median wall time of one group of so many baselines, in seconds."""
-
-    def line(self) -> tuple[float, float]:
-        """Intercept in seconds and slope in seconds per baseline of the CPU time."""
-        slope, intercept = np.polyfit(self.baselines, self.cpu_s_by_baselines, 1)
-        return float(intercept), float(slope)
-
-    def departure(self) -> float:
-        """Largest departure from the straight line, as a fraction of the time."""
-        intercept, slope = self.line()
-        cpu_s = np.array(self.cpu_s_by_baselines)
-        return float(np.max(np.abs(intercept + slope * np.array(self.baselines) - cpu_s) / cpu_s))
-
-
 class Results(Model):
-    """Everything that one run of the benchmark found."""
+    """What one run of any benchmark found."""
 
     machine: Machine
     """Where it ran."""
     n_antennas: int
     """Antennas of the group."""
-    bytes_in: int
-    """Size of the subband files."""
-    bytes_out: int
-    """Size of the MS."""
     costs: list[Costs]
     """Of every contestant."""
-    memory: PeakMemory
-    """Of the whole process tree of `dsa110-contimg convert`."""
-    growth: Growth
-    """With groups and with antennas."""
     comparisons: list[Comparison]
     """The table."""
 
@@ -150,45 +119,20 @@ def show(results: Results, console: Console) -> None:
     console.print(runs, goals)
 
 
-def draw(results: Results, path: Path) -> None:
-    """Draw the contestants, and how cost grows."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(14, 4.5), layout="constrained")
-    bars, groups, baselines = figure.subplots(1, 3, width_ratios=[2, 1, 1])
-    places = np.arange(len(results.costs))[::-1]
+def draw_costs(axes: Axes, all_costs: Sequence[Costs]) -> None:
+    """Draw the contestants' times as bars."""
+    places = np.arange(len(all_costs))[::-1]
     for shift, kind, seconds in (
-        (0.2, "wall", [costs.wall_s for costs in results.costs]),
-        (-0.2, "CPU", [costs.cpu_s for costs in results.costs]),
+        (0.2, "wall", [costs.wall_s for costs in all_costs]),
+        (-0.2, "CPU", [costs.cpu_s for costs in all_costs]),
     ):
-        drawn = bars.barh(places + shift, seconds, 0.38, label=kind)
-        bars.bar_label(drawn, fmt="%.2f", padding=2, fontsize=8)
-    bars.set(
-        xscale="log",
-        xlabel="time (s)",
-        title=f"one group of {results.n_antennas} antennas, {results.bytes_in / 1e9:.2f} GB",
-    )
-    bars.set_yticks(places, [costs.name for costs in results.costs])
-    bars.margins(x=0.15)
-    bars.legend(loc="lower right")
-    growth = results.growth
-    groups.plot(growth.groups, growth.wall_s_per_group, "o-", label="wall")
-    groups.plot(growth.groups, growth.cpu_s_per_group, "s-", label="CPU")
-    groups.set(xlabel="groups in sequence", ylabel="time per group (s)", title="warm, in sequence")
-    groups.set_xticks(growth.groups)
-    groups.set_ylim(bottom=0)
-    groups.legend()
-    intercept, slope = growth.line()
-    ends = np.array([0, max(growth.baselines)])
-    baselines.plot(growth.baselines, growth.wall_s_by_baselines, "o", label="wall")
-    baselines.plot(growth.baselines, growth.cpu_s_by_baselines, "s", label="CPU")
-    baselines.plot(
-        ends, intercept + slope * ends, "k:", label=f"{intercept:.2f} s + {slope * 1e3:.2f} ms each"
-    )
-    baselines.set(xlabel="baselines", ylabel="time per group (s)", title="growth of the array")
-    baselines.set_ylim(bottom=0)
-    baselines.legend()
-    figure.savefig(path, dpi=120)
+        drawn = axes.barh(places + shift, seconds, 0.38, label=kind)
+        axes.bar_label(drawn, fmt="%.2f", padding=2, fontsize=8)
+    axes.set(xscale="log", xlabel="time (s)")
+    axes.xaxis.set_minor_formatter("")
+    axes.set_yticks(places, [costs.name for costs in all_costs])
+    axes.margins(x=0.15)
+    axes.legend(loc="best")
 
 
 def _spread(values: list[float]) -> str:

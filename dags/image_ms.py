@@ -1,4 +1,4 @@
-"""One Measurement Set: image its sources, one task each, never two tasks on it at once.
+"""One Measurement Set: measure its sources, never two tasks on it at once.
 
 Every task that touches the MS is written with the pool `MS_POOL`, which stands for the pool
 of one slot of the MS that the run names; runs of any origin thus wait for one another.
@@ -10,25 +10,17 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import Param, dag, get_current_context, task
+from airflow.sdk import dag, get_current_context, task
 
 from dsa110_contimg.orchestration.errors import default_args
+from dsa110_contimg.orchestration.forms import image_form
 from dsa110_contimg.orchestration.pools import MS_POOL
 from dsa110_contimg.orchestration.runs import IMAGE_DAG
 from dsa110_contimg.settings import get_settings
 
+Sources = list[dict[str, Any]]
 SETTINGS = get_settings()
 IMAGING_LIMIT = timedelta(seconds=SETTINGS.imaging_timeout_s + SETTINGS.ms_lock_timeout_s + 120)
-
-SOURCE_SCHEMA = {
-    "type": "object",
-    "required": ["name", "ra_deg", "dec_deg"],
-    "properties": {
-        "name": {"type": "string", "pattern": "^[A-Za-z0-9+._-]+$"},
-        "ra_deg": {"type": "number", "minimum": 0, "exclusiveMaximum": 360},
-        "dec_deg": {"type": "number", "minimum": -90, "maximum": 90},
-    },
-}
 
 
 @dag(
@@ -39,57 +31,7 @@ SOURCE_SCHEMA = {
     max_active_tasks=512,
     dagrun_timeout=timedelta(hours=12),
     default_args=default_args(),
-    params={
-        "ms": Param(
-            type="string",
-            minLength=1,
-            title="Measurement Set",
-            description=f"Absolute path of a published MS, e.g. {SETTINGS.ms_dir}/DATE/GROUP.ms",
-        ),
-        "sources": Param(
-            None,
-            type=["null", "array"],
-            items=SOURCE_SCHEMA,
-            title="Sources",
-            description='JSON list, e.g. [{"name": "J0834+5534", "ra_deg": 128.7287, '
-            '"dec_deg": 55.5725}]. Empty: the sources of the catalogue that lie in the field.',
-        ),
-        "sources_file": Param(
-            None,
-            type=["null", "string"],
-            title="Source catalogue",
-            description=f"Used if no sources are given. Empty: {SETTINGS.sources_path}",
-        ),
-        "target_snr": Param(
-            5.0,
-            type="number",
-            exclusiveMinimum=0,
-            title="Target SNR",
-            description="A run of spectral windows at or above it is a detection.",
-        ),
-        "min_width": Param(1, type="integer", minimum=1, title="Smallest bin, in windows"),
-        "max_width": Param(16, type="integer", minimum=1, title="Largest bin, in windows"),
-        "max_spws": Param(
-            None,
-            type=["null", "integer"],
-            minimum=1,
-            title="Number of windows",
-            description="Image only the first so many. Empty: all.",
-        ),
-        "reprocess": Param(
-            False,
-            type="boolean",
-            title="Reprocess",
-            description="Do the work again even if the products are there.",
-        ),
-        "night": Param(
-            None,
-            type=["null", "string"],
-            format="date",
-            title="Night",
-            description="Night that the results are filed under. Empty: the date of the MS.",
-        ),
-    },
+    params=image_form(SETTINGS),
     tags=["dsa110"],
     doc_md=__doc__,
 )
@@ -97,7 +39,7 @@ def image_ms() -> None:
     """Wire the tasks."""
 
     @task(pool=MS_POOL)
-    def prepare() -> list[dict[str, Any]]:
+    def prepare() -> Sources:
         from dsa110_contimg.orchestration.ms_tasks import plan_sources, read_request
 
         context = get_current_context()
@@ -105,30 +47,43 @@ def image_ms() -> None:
         planned = plan_sources(request, f"{IMAGE_DAG} {context['run_id']}: prepare")
         return [source.model_dump(mode="json") for source in planned]
 
-    @task(pool=MS_POOL, execution_timeout=IMAGING_LIMIT, map_index_template="{{ source_name }}")
-    def image(source: dict[str, Any]) -> str:
+    @task(pool=MS_POOL, execution_timeout=IMAGING_LIMIT)
+    def measure(planned: Sources) -> Sources:
         from dsa110_contimg.catalog.sources import Source
         from dsa110_contimg.orchestration import ms_tasks
 
         context = get_current_context()
-        context["source_name"] = source["name"]  # type: ignore[typeddict-unknown-key]
+        left = ms_tasks.measure(
+            ms_tasks.read_request(context["params"]),
+            [Source.model_validate(source) for source in planned],
+            f"{IMAGE_DAG} {context['run_id']}: {len(planned)} sources",
+        )
+        return [job.model_dump(mode="json") for job in left]
+
+    @task(pool=MS_POOL, execution_timeout=IMAGING_LIMIT, map_index_template="{{ source_name }}")
+    def image(job: dict[str, Any]) -> str:
+        from dsa110_contimg.orchestration import ms_tasks
+
+        context = get_current_context()
+        name: str = job["source"]["name"]
+        context["source_name"] = name  # type: ignore[typeddict-unknown-key]
         ms_tasks.image(
             ms_tasks.read_request(context["params"]),
-            Source.model_validate(source),
-            f"{IMAGE_DAG} {context['run_id']}: {source['name']}",
+            ms_tasks.ImagingJob.model_validate(job),
+            f"{IMAGE_DAG} {context['run_id']}: {name}",
         )
-        name: str = source["name"]
         return name
 
     @task(trigger_rule="all_done")
-    def summary(planned: list[dict[str, Any]] | None, done: Sequence[str]) -> str:
+    def summary(planned: Sources | None, left: Sources | None, imaged: Sequence[str]) -> str:
         from dsa110_contimg.orchestration.ms_tasks import judge_sources
 
-        return judge_sources(planned, list(done))
+        return judge_sources(planned, left, list(imaged))
 
     planned: Any = prepare()
-    done: Any = image.expand(source=planned)
-    summary(planned, done)
+    left: Any = measure(planned)
+    imaged: Any = image.expand(job=left)
+    summary(planned, left, imaged)
 
 
 image_ms()

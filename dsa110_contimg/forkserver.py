@@ -186,13 +186,15 @@ def _receive(connection: socket.socket, deadline: float) -> str:
 
 def serve() -> None:
     """Fork a child for each request, as the server; its arguments are a socket and a pid."""
-    from dsa110_contimg.conversion.warmup import warm_up
+    from dsa110_contimg.conversion import warmup as conversion
+    from dsa110_contimg.photometry import warmup as photometry
     from dsa110_contimg.processes import die_with_parent
 
     listener_fd, parent_pid = (int(argument) for argument in sys.argv[1:3])
     die_with_parent(parent_pid)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    warm_up()
+    photometry.warm_up()
+    conversion.warm_up()  # it freezes what has been imported
     listener = socket.socket(fileno=listener_fd)
     _Server(listener).run()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import (
@@ -57,6 +58,18 @@ class Settings(BaseSettings):
         None,
         pattern=r"^[\w.]+:[\w.]+$",
         description="Function that gets each alert (orchestration.alerts.Alert), as module:name.",
+    )
+    photometry: Literal["uvfit", "image"] = Field(
+        "uvfit",
+        description="How Airflow measures sources: all sources of a field fitted jointly in the "
+        "uv plane, or an image for each source and window.",
+    )
+    backend: Literal["tclean", "wsclean", "ducc0"] = Field(
+        "tclean", description="The program that makes the images of the photometry 'image'."
+    )
+    field_model_file: Path | None = Field(
+        None,
+        description="Catalogue of known sources that are no targets: they are fitted along.",
     )
     statsd_address: str | None = Field(
         None,

@@ -25,7 +25,7 @@ from dsa110_contimg.instrument import SPEED_OF_LIGHT_M_S
 
 FloatArray = npt.NDArray[np.float64]
 
-_POLE_OFFSET_RAD = np.deg2rad(0.5)
+POLE_OFFSET_RAD = np.deg2rad(0.5)
 """Arc over which the frame's position angle is measured, as in pyuvdata."""
 
 
@@ -262,6 +262,6 @@ def antenna_phasors(delta_w_m: FloatArray, freqs_hz: FloatArray) -> npt.NDArray[
 
 def _frame_position_angle(sky: SkyFrame, app_ra: FloatArray, app_dec: FloatArray) -> FloatArray:
     """Angle from the ICRS north to the north of date, shape (ntimes,), in radians."""
-    south = sky.icrs(app_ra, app_dec - _POLE_OFFSET_RAD)
-    north = sky.icrs(app_ra, app_dec + _POLE_OFFSET_RAD)
+    south = sky.icrs(app_ra, app_dec - POLE_OFFSET_RAD)
+    north = sky.icrs(app_ra, app_dec + POLE_OFFSET_RAD)
     return -np.asarray(erfa.pas(*south, *north), dtype=np.float64)

@@ -5,22 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, ValidationError
 
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.conversion.models import Manifest
 from dsa110_contimg.errors import ContimgError, InputError, ScienceQualityError, TransientError
-from dsa110_contimg.imaging.models import ImageSourceOptions
+from dsa110_contimg.imaging.models import Backend, ImageSourceOptions
 from dsa110_contimg.models import Model
 from dsa110_contimg.orchestration.spans import task_span
 from dsa110_contimg.orchestration.transit_tasks import night_ledger
-from dsa110_contimg.photometry.models import BinningOptions, SourceResult
-from dsa110_contimg.qa.records import ImagingPlan, MsFailure
+from dsa110_contimg.photometry.models import BinningOptions, Photometry, SourceResult
+from dsa110_contimg.qa.records import ImagingPlan, MsFailure, NightLedger
 from dsa110_contimg.settings import get_settings
 from dsa110_contimg.storage.ms_access import canonical_ms
 from dsa110_contimg.visibilities.models import MsInfo
+
+if TYPE_CHECKING:
+    from dsa110_contimg.photometry.measure import MeasureOptions
+
+_MOST_NAMED = 5
+"""Failed sources that an error names."""
 
 
 class ImageRequest(Model):
@@ -34,6 +40,10 @@ class ImageRequest(Model):
     """Catalogue; None: the one of the settings."""
     night: str | None = None
     """Night that the results are filed under; None: the date of the MS."""
+    photometry: Photometry = Field(default_factory=lambda: Photometry(get_settings().photometry))
+    """Joint fit in the uv plane, or an image for each source and window."""
+    backend: Backend = Field(default_factory=lambda: Backend(get_settings().backend))
+    """The program that makes images."""
     target_snr: float = Field(5.0, gt=0.0)
     """A run of windows at or above it is a detection."""
     min_width: int = Field(1, ge=1)
@@ -44,6 +54,15 @@ class ImageRequest(Model):
     """Image only the first so many windows."""
     reprocess: bool = False
     """Do the work again even if the products are there."""
+
+
+class ImagingJob(Model):
+    """A source that is left to be imaged."""
+
+    source: Source
+    """The source."""
+    field_fit: Path | None
+    """The field's other sources, to be subtracted."""
 
 
 def read_request(params: Mapping[str, Any]) -> ImageRequest:
@@ -138,15 +157,61 @@ def _is_in_field(source: Source, info: MsInfo) -> bool:
     return True
 
 
-def image(request: ImageRequest, source: Source, purpose: str) -> SourceResult:
+def measure(request: ImageRequest, sources: list[Source], purpose: str) -> list[ImagingJob]:
+    """Fit the sources of a field jointly, and put on record what came of each.
+
+    Parameters
+    ----------
+    request : ImageRequest
+        What was asked for; if sources are to be measured on images, the fit is only what they
+        subtract.
+    sources : list of Source
+        What is to be measured.
+    purpose : str
+        Shown to those who wait for the MS.
+
+    Returns
+    -------
+    list of ImagingJob
+        What is left to be imaged: none, unless images were asked for.
+
+    Raises
+    ------
+    ContimgError
+        If one failed, or not every window could be measured.
+    """
+    from dsa110_contimg.photometry.measure import fit_for_images, measure_sources
+
+    if not sources:
+        return []
+    options = _measure_options(request, sources, purpose)
+    with task_span(request.ms, purpose, _span_log()):
+        if request.photometry is Photometry.IMAGE:
+            fit = fit_for_images(options)
+            return [ImagingJob(source=source, field_fit=fit) for source in sources]
+        try:
+            results = measure_sources(options)
+        except ContimgError as error:
+            _record_all_failed(request, options, error)
+            raise
+    group_id, ledger = _ledger_of(request)
+    for result in results:
+        ledger.save_source(group_id, result)
+    failed = [result for result in results if not result.success]
+    if failed:
+        raise _incomplete(failed)
+    return []
+
+
+def image(request: ImageRequest, job: ImagingJob, purpose: str) -> SourceResult:
     """Image a source and put on record what came of it, also if it fails.
 
     Parameters
     ----------
     request : ImageRequest
         What was asked for.
-    source : Source
-        The source.
+    job : ImagingJob
+        The source, and what is subtracted around it.
     purpose : str
         Shown to those who wait for the MS.
 
@@ -162,25 +227,12 @@ def image(request: ImageRequest, source: Source, purpose: str) -> SourceResult:
     """
     from dsa110_contimg.imaging.image_source import failed_result, image_source
 
-    settings = get_settings()
-    group_id = _read_manifest(request.ms).group_id
-    night = _night(request, group_id)
-    options = ImageSourceOptions(
-        ms_path=request.ms,
-        products_dir=settings.products_dir / night / group_id,
-        source=source,
-        binning=BinningOptions(
-            target_snr=request.target_snr,
-            min_width=request.min_width,
-            max_width=request.max_width,
-        ),
-        max_spws=request.max_spws,
-        reprocess=request.reprocess,
-        access_log=settings.logs_dir / "ms_access.jsonl",
-        log_dir=settings.logs_dir / "imaging" / group_id,
-        purpose=purpose,
+    measured = _measure_options(request, [job.source], purpose)
+    shared = measured.model_dump(include=set(ImageSourceOptions.model_fields))
+    options = ImageSourceOptions.model_validate(
+        {**shared, "source": job.source, "field_fit": job.field_fit}
     )
-    ledger = night_ledger(night)
+    group_id, ledger = _ledger_of(request)
     start = time.perf_counter()
     try:
         with task_span(request.ms, purpose, _span_log()):
@@ -193,19 +245,69 @@ def image(request: ImageRequest, source: Source, purpose: str) -> SourceResult:
         raise
     ledger.save_source(group_id, result)
     if not result.success:
-        raise _incomplete(result)
+        raise _incomplete([result])
     return result
 
 
-def judge_sources(planned: Sequence[Mapping[str, Any]] | None, done: Sequence[str]) -> str:
+def _measure_options(request: ImageRequest, sources: list[Source], purpose: str) -> MeasureOptions:
+    """Say how sources are measured."""
+    from dsa110_contimg.catalog.sources import read_sources
+    from dsa110_contimg.photometry.measure import MeasureOptions
+
+    settings = get_settings()
+    group_id = _read_manifest(request.ms).group_id
+    catalogues = (request.sources_file or settings.sources_path, settings.field_model_file)
+    known = {s.name: s for path in catalogues if path and path.exists() for s in read_sources(path)}
+    return MeasureOptions(
+        ms_path=request.ms,
+        products_dir=settings.products_dir / _night(request, group_id) / group_id,
+        sources=sources,
+        field_model=list(known.values()),
+        photometry=request.photometry,
+        backend=request.backend,
+        binning=BinningOptions(
+            target_snr=request.target_snr,
+            min_width=request.min_width,
+            max_width=request.max_width,
+        ),
+        max_spws=request.max_spws,
+        reprocess=request.reprocess,
+        access_log=settings.logs_dir / "ms_access.jsonl",
+        log_dir=settings.logs_dir / "imaging" / group_id,
+        purpose=purpose,
+    )
+
+
+def _ledger_of(request: ImageRequest) -> tuple[str, NightLedger]:
+    """Find the group of an MS and the record of its night."""
+    group_id = _read_manifest(request.ms).group_id
+    return group_id, night_ledger(_night(request, group_id))
+
+
+def _record_all_failed(request: ImageRequest, options: MeasureOptions, error: ContimgError) -> None:
+    """Put on record that no source could be measured."""
+    from dsa110_contimg.photometry.measure import failed_measurement
+
+    group_id, ledger = _ledger_of(request)
+    for source in options.sources:
+        ledger.save_source(group_id, failed_measurement(options, source, error))
+
+
+def judge_sources(
+    planned: Sequence[Mapping[str, Any]] | None,
+    left: Sequence[Mapping[str, Any]] | None,
+    imaged: Sequence[str],
+) -> str:
     """Say in a sentence what became of the sources of an MS.
 
     Parameters
     ----------
     planned : sequence of mapping or None
-        The sources that were to be imaged, as JSON; None if they could not be found out.
-    done : sequence of str
-        Names of those that succeeded.
+        The sources that were to be measured, as JSON; None if they could not be found out.
+    left : sequence of mapping or None
+        The `ImagingJob` of those that were left to be imaged; None if the joint fit failed.
+    imaged : sequence of str
+        Names of those that were.
 
     Returns
     -------
@@ -214,19 +316,29 @@ def judge_sources(planned: Sequence[Mapping[str, Any]] | None, done: Sequence[st
 
     Raises
     ------
+    InputError
+        If the MS could not be prepared.
     ScienceQualityError
-        If one is missing.
+        If a source is missing.
     """
+    remedy = "the logs of their tasks say why; clear the tasks to try again"
     if planned is None:
         raise InputError("the MS could not be prepared", reason="not_prepared")
-    lost = [source["name"] for source in planned if source["name"] not in set(done)]
+    if left is None:
+        raise ScienceQualityError(
+            f"of {len(planned)} sources not all could be measured",
+            reason="sources_failed",
+            remedy=remedy,
+        )
+    names = [job["source"]["name"] for job in left]
+    lost = [name for name in names if name not in set(imaged)]
     if lost:
         raise ScienceQualityError(
             f"{len(lost)} of {len(planned)} sources failed: {', '.join(lost)}",
             reason="sources_failed",
-            remedy="the logs of their tasks say why; clear the tasks to try again",
+            remedy=remedy,
         )
-    return f"{len(planned)} sources imaged" if planned else "no source lies in the field"
+    return f"{len(planned)} sources measured" if planned else "no source lies in the field"
 
 
 def _read_manifest(ms_path: Path) -> Manifest:
@@ -263,8 +375,11 @@ def _record_ms_failure(request: ImageRequest, group_id: str, error: InputError) 
     ledger.save_ms_failure(MsFailure(group_id=group_id, reason=f"{error.reason}: {error}"))
 
 
-def _incomplete(result: SourceResult) -> ContimgError:
-    """Name the error of a source some of whose windows were not measured."""
-    retryable = any(window.retryable for window in result.failed_spws)
+def _incomplete(failed: Sequence[SourceResult]) -> ContimgError:
+    """Name the error of sources some of whose windows were not measured."""
+    retryable = any(window.retryable for result in failed for window in result.failed_spws)
     kind = TransientError if retryable else ScienceQualityError
-    return kind(f"{result.name}: {result.error}", reason="windows_failed")
+    sentences = [f"{result.name}: {result.error}" for result in failed[:_MOST_NAMED]]
+    if len(failed) > _MOST_NAMED:
+        sentences.append(f"and {len(failed) - _MOST_NAMED} more")
+    return kind("\n".join(sentences), reason="windows_failed")

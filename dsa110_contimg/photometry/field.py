@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from dsa110_contimg.catalog.sources import Source
+from dsa110_contimg.imaging.field_products import (
+    FIELD_DIR,
+    FIELD_IMAGE_FILE,
+    FIELD_PICTURE_FILE,
+    FIELD_SUMMARY_FILE,
+    FieldImageOptions,
+)
 from dsa110_contimg.imaging.models import ImagingOptions
 from dsa110_contimg.imaging.places import log_path, product_sandbox_roots
 from dsa110_contimg.models import Model
@@ -21,8 +29,6 @@ from dsa110_contimg.storage.sandbox import open_sandbox
 from dsa110_contimg.visibilities.models import MsInfo, SpwInfo
 from dsa110_contimg.visibilities.ms_info import describe_ms
 
-FIELD_DIR = "_field"
-"""Directory beside those of the sources."""
 FIELD_FILE = "field.json"
 FIELD_FIT_FILE = "field_fit.json"
 PHOTOMETRY_FILE = "photometry.ecsv"
@@ -53,13 +59,20 @@ class FieldRecord(Model):
 
 
 def measure_field(
-    options: ImagingOptions, info: MsInfo, spws: list[SpwInfo], sources: list[Source]
+    options: ImagingOptions,
+    info: MsInfo,
+    spws: list[SpwInfo],
+    sources: list[Source],
+    *,
+    targets: Collection[str] | None = None,
+    directory: str = FIELD_DIR,
 ) -> tuple[FieldResults, FieldRecord]:
     """Fit all sources of a field, or take the fit that is there.
 
-    The work is done in a child process. ``products_dir/_field`` receives the fit
-    (``field.json``), what imaging subtracts (``field_fit.json``) and a table of all flux
-    densities (``photometry.ecsv``), all at once.
+    The work is done in a child process. ``products_dir/directory`` receives the fit
+    (``field.json``), what imaging subtracts (``field_fit.json``), a table of all flux densities
+    (``photometry.ecsv``) and, on request, an image (``field.image.fits``, ``field.png``), all at
+    once.
 
     Parameters
     ----------
@@ -71,6 +84,10 @@ def measure_field(
         The windows.
     sources : list of Source
         All sources of the model.
+    targets : collection of str, optional
+        Image the field too, with these sources marked by name. None: no image.
+    directory : str, optional
+        Name of the directory; a fit of another model in it is replaced.
 
     Returns
     -------
@@ -101,20 +118,12 @@ def measure_field(
     provenance = make_provenance(key, []).model_copy(
         update={"inputs": [describe_ms(options.ms_path)]}
     )
-    target = options.products_dir / FIELD_DIR
+    target = options.products_dir / directory
     check_target(target, _NEEDED_BYTES)
     with exclusive_ms(target, work.purpose, timeout_s=options.lock_timeout_s):
         record = None if options.reprocess else _read_record(target, provenance)
-        if record is None:
-            measurement = run_in_child(
-                fit_field,
-                work,
-                timeout_s=options.timeout_s + options.lock_timeout_s,
-                log_path=log_path(options, FIELD_DIR),
-                warm=True,
-            )
-            record = FieldRecord(measurement=measurement, provenance=provenance)
-            _publish(options, work, record, target)
+        if record is None or (targets is not None and not _has_picture(target, record)):
+            record = _make(options, work, provenance, targets, target)
     return FieldResults(work, record.measurement), record
 
 
@@ -132,16 +141,69 @@ def _read_record(target: Path, provenance: Provenance) -> FieldRecord | None:
     return record if same else None
 
 
-def _publish(options: ImagingOptions, work: UvfitWork, record: FieldRecord, target: Path) -> None:
-    """Store the fit."""
+def _has_picture(target: Path, record: FieldRecord) -> bool:
+    """Whether an earlier fit has the pictures that can be made of it."""
+    if record.measurement.image is None:
+        return not record.measurement.windows or bool(record.measurement.notes)
+    names = (FIELD_IMAGE_FILE, FIELD_PICTURE_FILE, FIELD_SUMMARY_FILE)
+    return all((target / name).is_file() for name in names)
+
+
+def _make(
+    options: ImagingOptions,
+    work: UvfitWork,
+    provenance: Provenance,
+    targets: Collection[str] | None,
+    target: Path,
+) -> FieldRecord:
+    """Fit the field, and store the fit."""
     with open_sandbox("field", product_sandbox_roots(options), _NEEDED_BYTES) as sandbox:
         tree = sandbox.path / "products"
         tree.mkdir()
-        results = FieldResults(work, record.measurement)
+        if targets is not None:
+            image = FieldImageOptions(path=tree / FIELD_IMAGE_FILE, provenance=provenance)
+            work = work.model_copy(update={"image": image})
+        measurement = run_in_child(
+            fit_field,
+            work,
+            timeout_s=options.timeout_s + options.lock_timeout_s,
+            log_path=log_path(options, target.name),
+            warm=True,
+        )
+        record = FieldRecord(measurement=measurement, provenance=provenance)
+        results = FieldResults(work, measurement)
         (tree / FIELD_FILE).write_text(record.model_dump_json(indent=1), encoding="utf-8")
         (tree / FIELD_FIT_FILE).write_text(results.field_fit().model_dump_json(), encoding="utf-8")
         _write_table(tree / PHOTOMETRY_FILE, work, record)
+        if targets is not None:
+            _draw(tree, work, record, targets)
         publish_tree(tree, target)
+    return record
+
+
+def _draw(tree: Path, work: UvfitWork, record: FieldRecord, targets: Collection[str]) -> None:
+    """Draw the field, and file what its image tells."""
+    from dsa110_contimg.imaging.field_fits import read_field_image
+    from dsa110_contimg.imaging.field_plots import plot_field
+    from dsa110_contimg.imaging.plots import png_metadata
+
+    about = record.measurement.image
+    if about is None:
+        return
+    center = Source(
+        name="field",
+        ra_deg=work.info.center_ra_deg % 360.0,
+        dec_deg=work.info.center_dec_deg,
+    )
+    plot_field(
+        tree / FIELD_PICTURE_FILE,
+        read_field_image(tree / FIELD_IMAGE_FILE, about),
+        work.info,
+        targets=[source for source in work.sources if source.name in targets],
+        others=[source for source in work.sources if source.name not in targets],
+        metadata=png_metadata(center, record.provenance),
+    )
+    (tree / FIELD_SUMMARY_FILE).write_text(about.model_dump_json(indent=1), encoding="utf-8")
 
 
 def _write_table(path: Path, work: UvfitWork, record: FieldRecord) -> None:

@@ -169,7 +169,7 @@ class FieldResults:
                 f"In window(s) {', '.join(map(str, poor))} the residuals exceed the noise: the "
                 "field's model lacks a source, or the calibration is poor; errors are scaled up."
             )
-        return notes
+        return notes + self._measurement.notes
 
 
 def _separation_arcsec(one: Source, other: Source) -> float:

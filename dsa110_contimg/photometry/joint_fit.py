@@ -30,6 +30,8 @@ FloatArray = npt.NDArray[np.float64]
 _RIDGE = 1e-9
 """Added to the unit diagonal, so that two sources at one position can be inverted: their common
 flux is not touched, and their errors come out too large to be overlooked."""
+_LEAST_VARIANCE = 1e-30
+"""In Jy^2; keeps the errors of noise-free data positive."""
 _DESIGN_BYTES = 1 << 25
 """What is worked on at once: large enough for the matrix product to be fast."""
 
@@ -103,8 +105,9 @@ def fit_jointly(cells: Cells, info: MsInfo, spw: SpwInfo, sources: Sequence[Sour
         )
     inverse = np.linalg.inv(normal / np.outer(unit, unit) + _RIDGE * np.eye(len(unit)))
     flux_jy = inverse @ (right_side / unit) / unit
-    left = float(_sum_of_squares(cells) - flux_jy @ right_side) / n_free
-    noise = cells.noise_scale if np.isfinite(cells.noise_scale) else left
+    # Rounding leaves a little of noise-free data, of either sign.
+    left = max(float(_sum_of_squares(cells) - flux_jy @ right_side) / n_free, _LEAST_VARIANCE)
+    noise = cells.noise_scale if cells.noise_scale > 0.0 else left
     reduced_chi2 = left / noise
     # What the model lacks is noise to the sources that it has.
     scale = noise * max(1.0, reduced_chi2)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from pydantic import Field
 
 from dsa110_contimg.catalog.sources import Source
-from dsa110_contimg.errors import InputError
+from dsa110_contimg.errors import ContimgError, InputError
+from dsa110_contimg.imaging.field_products import FIELD_DIR
 from dsa110_contimg.imaging.image_source import image_sources
 from dsa110_contimg.imaging.models import ImageSourcesOptions
 from dsa110_contimg.imaging.places import product_sandbox_roots
@@ -16,18 +18,19 @@ from dsa110_contimg.imaging.products import (
     DETECTIONS_FILE,
     RESULT_FILE,
     SPECTRUM_FILE,
+    STAMP_FILE,
     write_detections,
 )
 from dsa110_contimg.models import Model
 from dsa110_contimg.photometry.earlier import find_earlier
 from dsa110_contimg.photometry.field import (
-    FIELD_DIR,
     FIELD_FIT_FILE,
     FieldKey,
     FieldRecord,
     measure_field,
 )
 from dsa110_contimg.photometry.field_results import FieldResults
+from dsa110_contimg.photometry.field_stamps import FieldStamps
 from dsa110_contimg.photometry.models import BinningOptions, Photometry, SourceResult
 from dsa110_contimg.provenance import make_provenance
 from dsa110_contimg.storage.ms_access import exclusive_ms
@@ -44,6 +47,8 @@ _MIN_APPARENT_JY = 5e-3
 """A known source beyond the tenth contour of the beam is modelled if it appears so bright still:
 its side lobes are then a tenth of the noise of a window."""
 _MIN_RESPONSE = 0.01
+_LEAST_TO_SUBTRACT = 2
+"""Sources in a field: one of them is the target itself."""
 _PRODUCT_BYTES = 4 << 20
 
 
@@ -55,7 +60,8 @@ class MeasureOptions(ImageSourcesOptions):
     field_model: list[Source] = Field(default_factory=list)
     """The field's other known sources, fitted along with the targets."""
     plots: bool = True
-    """Draw a spectrum for each source (``uvfit``; images always get their plots)."""
+    """Draw the field, a spectrum for each source and a stamp for the first hundred (``uvfit``;
+    images always get their plots)."""
 
 
 class UvfitKey(Model):
@@ -68,7 +74,7 @@ class UvfitKey(Model):
     field: str
     """Digest of model and windows of the joint fit."""
     plots: bool
-    """Whether there is a spectrum."""
+    """Whether there are pictures."""
 
 
 def measure_sources(
@@ -98,16 +104,82 @@ def measure_sources(
     """
     info = read_ms_info(options.ms_path)
     spws = select_spws(info, options.spws, options.max_spws)
-    if any(source.name == FIELD_DIR for source in options.sources):
-        raise InputError(f"a source may not be called {FIELD_DIR}", reason="source_name")
+    if any(source.name.startswith(FIELD_DIR) for source in options.sources):
+        raise InputError(
+            f"a source may not have a name that begins with {FIELD_DIR}", reason="source_name"
+        )
     model = model_of_field(options, info)
     if options.photometry is Photometry.IMAGE:
-        if len(model) > 1 and options.private_copy is not None:
-            measure_field(options, info, spws, model)
-            fit = options.products_dir / FIELD_DIR / FIELD_FIT_FILE
-            options = options.model_copy(update={"field_fit": fit})
-        return image_sources(options, on_done)
+        fit = fit_for_images(options)
+        # Imaging one source refuses what only the photometry of several has.
+        shared = options.model_dump(include=set(ImageSourcesOptions.model_fields))
+        imaging = {**shared, "field_fit": fit}
+        return image_sources(ImageSourcesOptions.model_validate(imaging), on_done)
     return _Uvfit(options, info, spws, model).run(on_done)
+
+
+def fit_for_images(options: MeasureOptions) -> Path | None:
+    """Fit the field for images to subtract, if it has more than one source.
+
+    Parameters
+    ----------
+    options : MeasureOptions
+        The MS and all sources that will be imaged.
+
+    Returns
+    -------
+    Path or None
+        The fit, in a directory named after its model, so that another request does not replace
+        it while images are being made; None if there is nothing to subtract, or nothing to
+        subtract it from, because the MS itself is imaged.
+
+    Raises
+    ------
+    ContimgError
+        As `measure_sources` raises it.
+    """
+    info = read_ms_info(options.ms_path)
+    model = model_of_field(options, info)
+    if len(model) < _LEAST_TO_SUBTRACT or options.private_copy is None:
+        return None
+    spws = select_spws(info, options.spws, options.max_spws)
+    digest = FieldKey(spws=[spw.spw_id for spw in spws], sources=model).digest
+    directory = f"{FIELD_DIR}-{digest}"
+    measure_field(options, info, spws, model, directory=directory)
+    return options.products_dir / directory / FIELD_FIT_FILE
+
+
+def failed_measurement(
+    options: MeasureOptions, source: Source, error: ContimgError
+) -> SourceResult:
+    """Make the result of a source that could not be measured.
+
+    Parameters
+    ----------
+    options : MeasureOptions
+        What was asked for.
+    source : Source
+        The source.
+    error : ContimgError
+        Why.
+
+    Returns
+    -------
+    SourceResult
+        Without measurements and products.
+    """
+    return SourceResult(
+        name=source.name,
+        ra_deg=source.ra_deg,
+        dec_deg=source.dec_deg,
+        success=False,
+        error=f"{error.reason}: {error}",
+        n_spws=0,
+        spws=[],
+        detections=[],
+        ms_path=str(options.ms_path),
+        provenance=make_provenance(options, []),
+    )
 
 
 def model_of_field(options: MeasureOptions, info: MsInfo) -> list[Source]:
@@ -185,6 +257,7 @@ class _Uvfit:
         self, options: MeasureOptions, info: MsInfo, spws: list[SpwInfo], model: list[Source]
     ):
         self._options, self._info, self._spws, self._model = options, info, spws, model
+        self._stamps: FieldStamps | None = None
         key = UvfitKey(
             photometry=options.photometry,
             binning=options.binning,
@@ -200,7 +273,17 @@ class _Uvfit:
         start = time.perf_counter()
         field: tuple[FieldResults, FieldRecord] | None = None
         if self._model:
-            field = measure_field(self._options, self._info, self._spws, self._model)
+            targets = {source.name for source in self._options.sources}
+            field = measure_field(
+                self._options,
+                self._info,
+                self._spws,
+                self._model,
+                targets=targets if self._options.plots else None,
+            )
+            if self._options.plots:
+                self._stamps = FieldStamps(self._options.products_dir, *field, self._model)
+                self._stamps.choose(targets, self._options.binning, self._provenance)
         share_s = (time.perf_counter() - start) / max(1, len(self._options.sources))
         place = {source.name: index for index, source in enumerate(self._model)}
         results = []
@@ -268,6 +351,8 @@ class _Uvfit:
             if self._options.plots:
                 metadata = png_metadata(source, self._provenance)
                 plot_spectrum(tree / SPECTRUM_FILE, result, metadata)
+                if self._stamps is not None:
+                    self._stamps.draw(tree / STAMP_FILE, source, result, metadata)
             names = sorted(file.name for file in tree.iterdir())
             result = result.model_copy(update={"products": names})
             (tree / RESULT_FILE).write_text(result.model_dump_json(indent=1), encoding="utf-8")

@@ -9,17 +9,22 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+from pydantic import Field
 
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import ScienceQualityError
+from dsa110_contimg.imaging.field_fits import write_field_image
+from dsa110_contimg.imaging.field_image import FieldImager
+from dsa110_contimg.imaging.field_products import FieldImage, FieldImageOptions
 from dsa110_contimg.models import Model
 from dsa110_contimg.photometry.joint_fit import JointFit, fit_jointly
 from dsa110_contimg.photometry.models import SpwFailure
 from dsa110_contimg.stages import StageClock
 from dsa110_contimg.storage.ms_access import canonical_ms, exclusive_ms
 from dsa110_contimg.visibilities.cells import Cells, make_cells
-from dsa110_contimg.visibilities.field import source_directions
+from dsa110_contimg.visibilities.directions import source_directions
 from dsa110_contimg.visibilities.models import MsInfo, SpwInfo
+from dsa110_contimg.visibilities.subtract import subtract_from_cells
 from dsa110_contimg.visibilities.window import read_window
 
 _log = logging.getLogger(__name__)
@@ -47,6 +52,8 @@ class UvfitWork(Model):
     """Records who held the MS when."""
     purpose: str
     """Shown to those who wait for the MS."""
+    image: FieldImageOptions | None = None
+    """Image the field as well; None: do not."""
 
 
 class PairFit(Model):
@@ -88,6 +95,10 @@ class FieldMeasurement(Model):
     """The windows that were fitted, in the order asked for."""
     failures: list[SpwFailure]
     """The others."""
+    image: FieldImage | None = None
+    """The image of the field with what the model left in it, if one was asked for and made."""
+    notes: list[str] = Field(default_factory=list)
+    """What a reader must know."""
     stage_seconds: dict[str, float]
     """Step to its wall time."""
 
@@ -117,16 +128,36 @@ def fit_field(work: UvfitWork) -> FieldMeasurement:
     windows: list[WindowFit] = []
     failures: list[SpwFailure] = []
     pending: list[tuple[SpwInfo, Future[WindowFit]]] = []
+    imager = None if work.image is None else FieldImager(work.info)
     with ThreadPoolExecutor(1) as pool:
         for spw, cells in _read_cells(work, failures, clock):
-            pending.append((spw, pool.submit(_fit_window, work, spw, *cells)))
+            pending.append((spw, pool.submit(_fit_window, work, spw, *cells, imager)))
         with clock.stage("fit what is left"):
             for spw, fitted in pending:
                 try:
                     windows.append(fitted.result())
                 except ScienceQualityError as error:
                     failures.append(SpwFailure(spw_id=spw.spw_id, reason=str(error)))
-    return FieldMeasurement(windows=windows, failures=failures, stage_seconds=clock.seconds)
+    image: FieldImage | None = None
+    notes: list[str] = []
+    if work.image is not None and imager is not None and windows:
+        with clock.stage("image"):
+            image, notes = _make_image(imager, work.sources, work.image)
+    return FieldMeasurement(
+        windows=windows, failures=failures, image=image, notes=notes, stage_seconds=clock.seconds
+    )
+
+
+def _make_image(
+    imager: FieldImager, sources: list[Source], options: FieldImageOptions
+) -> tuple[FieldImage | None, list[str]]:
+    """Write the image of the field, and say what a reader of the fluxes must know of it."""
+    try:
+        maps = imager.make(sources)
+    except ScienceQualityError as error:
+        return None, [f"The field was not imaged: {error}."]
+    write_field_image(options.path, maps, options.provenance)
+    return maps.about, maps.about.notes
 
 
 def _read_cells(
@@ -161,9 +192,18 @@ def _read_cells(
                 _log.info("%s: window %d of %d read", work.purpose, number, len(work.spws))
 
 
-def _fit_window(work: UvfitWork, spw: SpwInfo, cells: Cells, flagged_fraction: float) -> WindowFit:
+def _fit_window(
+    work: UvfitWork,
+    spw: SpwInfo,
+    cells: Cells,
+    flagged_fraction: float,
+    imager: FieldImager | None,
+) -> WindowFit:
     """Fit one window, and keep what matters of the covariances."""
     fit = fit_jointly(cells, work.info, spw, work.sources)
+    if imager is not None:
+        left = subtract_from_cells(cells, work.info, spw, work.sources, fit.flux_jy)
+        imager.add(spw, cells, left)
     return WindowFit(
         spw_id=spw.spw_id,
         flagged_fraction=flagged_fraction,

@@ -8,8 +8,15 @@ from typing import Any
 from pydantic import Field
 
 from dsa110_contimg.conversion.models import GroupState, RejectedFile, SpectralWindow
+from dsa110_contimg.imaging.field_products import FieldImage
 from dsa110_contimg.models import Model
-from dsa110_contimg.photometry.models import Detection, SpwFailure, SpwMeasurement
+from dsa110_contimg.photometry.models import (
+    Blend,
+    Detection,
+    PowerLaw,
+    SpwFailure,
+    SpwMeasurement,
+)
 from dsa110_contimg.provenance import Provenance
 
 
@@ -196,6 +203,15 @@ class SourceReport(Model):
     """In order of frequency."""
     best_snr: float | None
     """Highest SNR among the detections."""
+    power_law: PowerLaw | None = None
+    """Fit to the windows; None where they tell too little."""
+    blends: list[Blend] = Field(default_factory=list)
+    """Neighbours that the source was hard to tell from."""
+    error_inflation: float | None = None
+    """How many times larger its errors are for its neighbours, the largest of all windows; None
+    where it was not fitted jointly with others."""
+    reduced_chi2: float | None = None
+    """Of the joint fit, the largest of all windows; None where there was none."""
     notes: list[str]
     """What a reader must know."""
     skipped: bool
@@ -210,6 +226,21 @@ class SourceReport(Model):
     """Kind (stamp, spectrum, detections, result) to path relative to the report, where present."""
     n_images: int
     """FITS images in that directory."""
+
+
+class FieldReport(Model):
+    """The field of one MS, fitted jointly."""
+
+    group_id: str
+    """The group that the MS was made from."""
+    sources: int
+    """Sources measured in it."""
+    image: FieldImage | None
+    """Noise, beam and brightest residual; None if they are not on record."""
+    picture: str | None
+    """Path of the picture relative to the report, where there is one."""
+    products_dir: str
+    """Absolute path of the directory of the field's products."""
 
 
 class StageTime(Model):
@@ -271,6 +302,8 @@ class NightReport(Model):
     """In order of time."""
     sources: list[SourceReport]
     """In order of group, then name."""
+    fields: list[FieldReport] = Field(default_factory=list)
+    """The fields that were fitted and imaged, in order of group."""
     rejected_files: list[RejectedFile]
     """In order of name."""
     stage_times: list[StageTime]

@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 from dsa110_contimg.qa import figures
 from dsa110_contimg.qa.models import Failure, FailureKind, NightReport
-from dsa110_contimg.qa.thumbnails import make_gallery
+from dsa110_contimg.qa.thumbnails import make_field_gallery, make_gallery
 from dsa110_contimg.qa.verdict import plural
 
 MAX_DETECTION_ROWS = 6000
@@ -84,13 +84,18 @@ def render_html(report: NightReport, night_dir: Path) -> str:
         ),
         key=lambda item: -item[1].snr if math.isfinite(item[1].snr) else 0.0,
     )
+    # What holds for a whole field is told once, with its picture.
+    field_notes = {note for field in report.fields if field.image for note in field.image.notes}
+    common_notes = [note for note in _common_notes(report) if note not in field_notes]
     script = _read_template("report.js")
     return environment.get_template("report.html.j2").render(
         report=report,
         causes=group_by_cause(report.failures),
         timeline=figures.draw_timeline(report),
         gallery=make_gallery(report.sources, night_dir),
-        common_notes=_common_notes(report),
+        field_pictures=make_field_gallery(report.fields, night_dir),
+        common_notes=common_notes,
+        told_notes=field_notes.union(common_notes),
         detections=detections[:MAX_DETECTION_ROWS],
         detections_left_out=max(0, len(detections) - MAX_DETECTION_ROWS),
         style=_read_template("report.css"),

@@ -8,12 +8,20 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from dsa110_contimg.conversion.models import (
     ConversionResult,
     ConversionState,
     GroupState,
     Manifest,
     SubbandGroup,
+)
+from dsa110_contimg.imaging.field_products import (
+    FIELD_DIR,
+    FIELD_PICTURE_FILE,
+    FIELD_SUMMARY_FILE,
+    FieldImage,
 )
 from dsa110_contimg.imaging.products import (
     DETECTIONS_FILE,
@@ -24,6 +32,7 @@ from dsa110_contimg.imaging.products import (
 from dsa110_contimg.photometry.models import SourceResult
 from dsa110_contimg.provenance import Provenance
 from dsa110_contimg.qa.models import (
+    FieldReport,
     GroupOutcome,
     GroupReport,
     MsCondition,
@@ -84,6 +93,7 @@ def summarize_night(record: NightRecord, night_dir: Path, provenance: Provenance
         groups=groups,
         measurement_sets=sets,
         sources=sources,
+        fields=_report_fields(record, night_dir),
         rejected_files=record.listing.rejects if record.listing else [],
         stage_times=_stage_times(record, manifests),
         stage_provenance=_stage_provenance(record, manifests),
@@ -202,8 +212,49 @@ def _report_source(group_id: str, result: SourceResult, night_dir: Path) -> Sour
         best_snr=max((detection.snr for detection in result.detections), default=None),
         products=products,
         n_images=n_images,
+        error_inflation=_largest([spw.error_inflation for spw in result.spws]),
+        reduced_chi2=_largest([spw.reduced_chi2 for spw in result.spws]),
         **{name: getattr(result, name) for name in _COPIED_FIELDS},
     )
+
+
+def _largest(values: Sequence[float | None]) -> float | None:
+    """Largest of the values that are there."""
+    return max((value for value in values if value is not None), default=None)
+
+
+def _report_fields(record: NightRecord, night_dir: Path) -> list[FieldReport]:
+    """Describe the fields that have a picture, or what it tells, beside their sources."""
+    reports = []
+    for group_id, results in sorted(record.sources.items()):
+        folders = [Path(result.products_dir).parent for result in results if result.products_dir]
+        if not folders:
+            continue
+        folder = folders[0] / FIELD_DIR
+        picture = folder / FIELD_PICTURE_FILE
+        image = _read_field_image(folder / FIELD_SUMMARY_FILE)
+        has_picture = picture.is_file()
+        if image is None and not has_picture:
+            continue
+        relative = os.path.relpath(picture, night_dir.absolute()) if has_picture else None
+        reports.append(
+            FieldReport(
+                group_id=group_id,
+                sources=len(results),
+                image=image,
+                picture=relative,
+                products_dir=str(folder.absolute()),
+            )
+        )
+    return reports
+
+
+def _read_field_image(path: Path) -> FieldImage | None:
+    """Read what is known of the image of a field; nothing if that is damaged."""
+    try:
+        return FieldImage.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 _COPIED_FIELDS = sorted(

@@ -10,9 +10,11 @@ up to 300      stamp and spectrum          360 pixels
 more           stamp                       144 pixels
 =============  ==========================  ====================
 
-All pictures together take at most `IMAGE_BUDGET_BYTES`; it is spent on the highest SNR
-first, and what is left out is linked. The flux densities are drawn for every source
-anyway, see `figures`.
+All pictures of sources together take at most `IMAGE_BUDGET_BYTES`; it is spent on the highest
+SNR first, and what is left out is linked. Pictures of fields are up to 1000 pixels wide (up to
+12 fields) or 400, and take at most `FIELD_BUDGET_BYTES`, fields that lack a source first; of
+more than `MAX_FIELD_PICTURES` the rest are linked, for each takes 0.05 s to scale down. The flux
+densities are drawn for every source anyway, see `figures`.
 """
 
 from __future__ import annotations
@@ -30,10 +32,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from dsa110_contimg.qa.models import SourceReport
+from dsa110_contimg.qa.models import FieldReport, SourceReport
 
 IMAGE_BUDGET_BYTES = 12_000_000
 """Encoded pictures, before base64 adds a third."""
+FIELD_BUDGET_BYTES = 5_000_000
+"""The same for the pictures of fields."""
+MAX_FIELD_PICTURES = 100
 MAX_PIXELS = 40_000_000
 """A picture of more is not decoded: the pipeline's own are a hundred times smaller."""
 _QUALITY = 82
@@ -147,6 +152,44 @@ def make_gallery(
                 spent += len(picture.data)
                 pictures[key] = picture
     return Gallery(policy=policy, pictures=pictures, unreadable=unreadable, left_out=left_out)
+
+
+def make_field_gallery(
+    fields: Sequence[FieldReport],
+    night_dir: Path,
+    *,
+    budget_bytes: int = FIELD_BUDGET_BYTES,
+) -> dict[str, Picture]:
+    """Scale down the pictures of the night's fields.
+
+    Parameters
+    ----------
+    fields : sequence of FieldReport
+        The fields, with their pictures relative to `night_dir`.
+    night_dir : Path
+        Where the report stands.
+    budget_bytes : int, optional
+        Limit of the encoded pictures together.
+
+    Returns
+    -------
+    dict of str to Picture
+        Group to picture; a missing or damaged file, or one beyond the budget, leaves a gap.
+    """
+    shown = [one for one in fields if one.picture is not None]
+    shown.sort(key=lambda one: one.image is None or not one.image.lacks_source)
+    edge_px = 1000 if len(shown) <= 12 else 400
+    shown = shown[:MAX_FIELD_PICTURES]
+    pictures: dict[str, Picture] = {}
+    spent = 0
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        paths = [night_dir / str(one.picture) for one in shown]
+        scaled = pool.map(partial(_scale_down, edge_px=edge_px), paths)
+        for one, picture in zip(shown, scaled, strict=True):
+            if picture is not None and spent + len(picture.data) <= budget_bytes:
+                spent += len(picture.data)
+                pictures[one.group_id] = picture
+    return pictures
 
 
 def _interest(source: SourceReport) -> float:

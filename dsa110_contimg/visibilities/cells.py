@@ -22,13 +22,15 @@ from dsa110_contimg.visibilities.cells_kernel import (
     measure_noise,
     weigh_rows,
 )
-from dsa110_contimg.visibilities.window import Window, channel_step_hz
+from dsa110_contimg.visibilities.window import Window, channel_step_hz, count_integrations
 
 FloatArray = npt.NDArray[np.float64]
 
 MAX_PHASE_RAD = 1.0
 """A source at the edge of the field turns at most so much from the centre of a cell to its rim.
-It loses up to 16 per cent of its amplitude there, which the model knows to 2e-4."""
+It loses up to 16 per cent of its amplitude there. The model knows that to 3e-3 in phase, which
+is worst for cells of two or three integrations, and to 4e-2 in quadrature, since the beam drifts
+meanwhile; the flux density of such a source is right to 1e-3."""
 MAX_INTEGRATIONS = 8
 """Longest averaging in time, for the primary beam drifts over the sources meanwhile."""
 
@@ -42,7 +44,7 @@ class Cells:
     arrays : CellArrays
         Visibilities and where they lie.
     n_times : int
-        Number of integrations.
+        Number of integrations from the first to the last.
     noise_scale : float
         Variance of the real (or imaginary) part of a visibility of weight one, from XX - YY;
         NaN where there is only one of them.
@@ -68,7 +70,7 @@ def make_cells(window: Window, directions: FloatArray) -> Cells:
     window : Window
         As read.
     directions : ndarray of float64, shape (nsource, 3)
-        Direction cosines l, m and n - 1 of the sources; see `window.direction_cosines`.
+        Direction cosines l, m and n - 1 of the sources; see `directions.source_directions`.
 
     Returns
     -------
@@ -119,12 +121,12 @@ def _room(n_rows: int, n_cells: int) -> CellArrays:
 def _index_rows(window: Window) -> npt.NDArray[np.int64]:
     """Find the row of each cross-correlation at each time; -1 where there is none."""
     cross = np.flatnonzero(window.antenna1 != window.antenna2)
-    times, time = np.unique(window.time_mjd_s[cross], return_inverse=True)
+    time, n_times = count_integrations(window)
     n_antennas = 1 + int(max(window.antenna1.max(), window.antenna2.max()))
     pair = window.antenna1[cross].astype(np.int64) * n_antennas + window.antenna2[cross]
     pairs, baseline = np.unique(pair, return_inverse=True)
-    row_of = np.full((len(pairs), len(times)), -1, np.int64)
-    row_of[baseline, time] = cross
+    row_of = np.full((len(pairs), n_times), -1, np.int64)
+    row_of[baseline, time[cross]] = cross
     if np.count_nonzero(row_of >= 0) < len(cross):
         raise ScienceQualityError("a baseline occurs twice at one time", reason="repeated_rows")
     return row_of

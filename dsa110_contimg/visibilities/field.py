@@ -5,36 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from dsa110_contimg.catalog.sources import Source
+from dsa110_contimg.visibilities.directions import source_directions
 from dsa110_contimg.visibilities.model_kernel import PointSources
 from dsa110_contimg.visibilities.models import MsInfo, SpwInfo
 from dsa110_contimg.visibilities.primary_beam import drift_response
-from dsa110_contimg.visibilities.window import direction_cosines
-
-
-def source_directions(sources: Sequence[Source], info: MsInfo) -> npt.NDArray[np.float64]:
-    """Direction cosines of sources towards the phase centre of an MS.
-
-    Parameters
-    ----------
-    sources : sequence of Source
-        The sources.
-    info : MsInfo
-        The MS.
-
-    Returns
-    -------
-    ndarray of float64, shape (nsource, 3)
-        l, m and n - 1.
-    """
-    return direction_cosines(
-        [source.ra_deg for source in sources],
-        [source.dec_deg for source in sources],
-        center_ra_deg=info.center_ra_deg,
-        center_dec_deg=info.center_dec_deg,
-    )
 
 
 def place_sources(

@@ -100,7 +100,9 @@ def _start_row(
         cells.uvw_m[row, 2] * _LIGHT_S_PER_M,
     )
     along_freq = 2.0 * np.pi * cells.freq_spread_hz[row]
-    along_time = 2.0 * np.pi * cells.freq_hz[row] * _LIGHT_S_PER_M
+    n_cells = cells.start[row + 1] - cells.start[row]
+    middle_hz = cells.freq_hz[row] + 0.5 * (n_cells - 1) * cells.step_hz[row]
+    along_time = 2.0 * np.pi * middle_hz * _LIGHT_S_PER_M
     du, dv, dw = (
         cells.spread_m[row, 0] * along_time,
         cells.spread_m[row, 1] * along_time,

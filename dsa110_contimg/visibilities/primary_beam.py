@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MIN_RESPONSE = 0.1
 """Contour of the primary beam beyond which nothing is measured."""
 
+_HORIZON_DEG = 90.0
+"""Nothing so far from the phase centre is in front of a dish."""
 _NODES = 9
 """The response is smooth over a stamp: it is worked out on this many nodes a side (error below
 1e-5 for a stamp of half a degree) and interpolated."""
@@ -96,14 +98,28 @@ def check_in_field(source: Source, info: MsInfo) -> None:
     """
     freq_hz = float(np.mean([spw.freq_hz for spw in info.spws]))
     response = source_response(source, info, freq_hz)
-    if response < MIN_RESPONSE:
-        raise InputError(
-            f"{source.name} at RA {source.ra_deg:.4f}, Dec {source.dec_deg:.4f} deg lies outside "
-            f"the {MIN_RESPONSE:.0%} contour of the primary beam (response {response:.2g}) around "
-            f"RA {info.center_ra_deg:.4f}, Dec {info.center_dec_deg:.4f} deg of {info.ms_path}",
-            reason="outside_primary_beam",
-            remedy="image it in the MS in which it transits",
-        )
+    if response >= MIN_RESPONSE:
+        return
+    [[apart_deg]] = drift_separation_deg(
+        np.array([source.ra_deg]),
+        np.array([source.dec_deg]),
+        center_ra_deg=info.center_ra_deg,
+        center_dec_deg=info.center_dec_deg,
+        offset_s=np.zeros(1),
+    )
+    where = (
+        f"is below the horizon of the field, {apart_deg:.0f} deg from"
+        if apart_deg > _HORIZON_DEG
+        else f"lies outside the {MIN_RESPONSE:.0%} contour of the primary beam (response "
+        f"{response:.2g}), {apart_deg:.2f} deg from"
+    )
+    raise InputError(
+        f"{source.name} at RA {source.ra_deg:.4f}, Dec {source.dec_deg:.4f} deg {where} "
+        f"the phase centre at RA {info.center_ra_deg:.4f}, Dec {info.center_dec_deg:.4f} deg of "
+        f"{info.ms_path}",
+        reason="outside_primary_beam",
+        remedy="measure it in the MS in which it transits",
+    )
 
 
 def stamp_response(

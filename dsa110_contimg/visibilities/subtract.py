@@ -1,4 +1,4 @@
-"""Take known sources out of the visibilities of a window."""
+"""Take known sources out of the visibilities of a window, or out of their averages."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from dsa110_contimg.catalog.sources import Source
+from dsa110_contimg.visibilities.cells import MAX_INTEGRATIONS, Cells
 from dsa110_contimg.visibilities.cells_kernel import CellArrays
 from dsa110_contimg.visibilities.field import place_sources
 from dsa110_contimg.visibilities.model_kernel import fill_design
-from dsa110_contimg.visibilities.models import MsInfo
-from dsa110_contimg.visibilities.window import Window, channel_step_hz
+from dsa110_contimg.visibilities.models import MsInfo, SpwInfo
+from dsa110_contimg.visibilities.window import Window, channel_step_hz, count_integrations
 
 _DESIGN_BYTES = 1 << 22
 """What is worked on at once: it stays in the processor's cache."""
@@ -52,12 +53,59 @@ def subtract_sources(
     return replace(window, data=np.where(window.weight > 0.0, left, np.complex64(0.0)))
 
 
+def subtract_from_cells(
+    cells: Cells,
+    info: MsInfo,
+    spw: SpwInfo,
+    sources: Sequence[Source],
+    flux_jy: npt.NDArray[np.float64],
+) -> npt.NDArray[np.complex64]:
+    """Subtract point sources, as the primary beam and the averaging saw them, from cells.
+
+    Parameters
+    ----------
+    cells : Cells
+        A window, averaged no further than these sources allow.
+    info : MsInfo
+        The MS.
+    spw : SpwInfo
+        The window.
+    sources : sequence of Source
+        Where.
+    flux_jy : ndarray of float64, shape (nsource,)
+        Flux density of each in Jy, before the primary beam.
+
+    Returns
+    -------
+    ndarray of complex64, shape (ncell,)
+        What is left; zero in cells without weight.
+    """
+    arrays, flux = cells.arrays, flux_jy.astype(np.float32)
+    placed = place_sources(sources, info, spw, cells.n_times, MAX_INTEGRATIONS)
+    at_once = max(1, _DESIGN_BYTES // (8 * max(1, len(sources))))
+    left = np.zeros_like(arrays.vis)
+    row = 0
+    while row < len(arrays.freq_hz):
+        begin = arrays.start[row]
+        last = max(row + 1, int(np.searchsorted(arrays.start, begin + at_once, "right")) - 1)
+        here = slice(begin, arrays.start[last])
+        root = np.sqrt(arrays.weight[here])
+        design = np.empty((2, len(root), len(sources)), np.float32)
+        fill_design(arrays, row, last, placed, design)
+        real, imag = design @ flux
+        used = root > 0.0
+        model = (real[used] + np.complex64(1j) * imag[used]) / root[used]
+        left[here][used] = arrays.vis[here][used] - model
+        row = last
+    return left
+
+
 def _predict(
     window: Window, info: MsInfo, sources: Sequence[Source], flux_jy: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.complex64]:
     """Add up the sources in every visibility, shape (nrow, nchan)."""
-    times, time = np.unique(window.time_mjd_s, return_inverse=True)
-    placed = place_sources(sources, info, window.spw, len(times))
+    time, n_times = count_integrations(window)
+    placed = place_sources(sources, info, window.spw, n_times)
     n_rows, n_chan = window.data.shape[:2]
     model = np.empty((n_rows, n_chan), np.complex64)
     at_once = max(1, _DESIGN_BYTES // (8 * n_chan * len(sources)))

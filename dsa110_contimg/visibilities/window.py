@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from dsa110_contimg.errors import ScienceQualityError
 from dsa110_contimg.instrument import SPEED_OF_LIGHT_M_S
+from dsa110_contimg.visibilities.directions import uvw_axes
+from dsa110_contimg.visibilities.flags_kernel import apply_flags
 from dsa110_contimg.visibilities.models import Averaging, MsInfo, SpwInfo
 from dsa110_contimg.visibilities.ms_info import open_table
 
@@ -107,14 +109,17 @@ def read_window(ms_path: Path, info: MsInfo, spw: SpwInfo) -> Window:
         if not len(rows):
             raise ScienceQualityError("the MS holds no rows of this window", reason="no_rows")
         antenna1, antenna2 = _get(ms, "ANTENNA1", rows), _get(ms, "ANTENNA2", rows)
-        data, bad = _get(ms, info.data_column, rows), _get(ms, "FLAG", rows)
-        bad |= (_get(ms, "FLAG_ROW", rows) | (antenna1 == antenna2))[:, None, None]
-        bad |= ~np.isfinite(data)
-        if bad.all():
+        data = _get(ms, info.data_column, rows)
+        weight = apply_flags(
+            data,
+            _get(ms, "FLAG", rows),
+            _get(ms, "FLAG_ROW", rows) | (antenna1 == antenna2),
+            _get_weight(ms, rows),
+        )
+        if not weight.any():
             raise ScienceQualityError(
                 "no visibility is left: all are flagged or not finite", reason="all_flagged"
             )
-        data[bad] = 0.0
         return Window(
             spw=spw,
             freqs_hz=freqs_hz,
@@ -125,7 +130,7 @@ def read_window(ms_path: Path, info: MsInfo, spw: SpwInfo) -> Window:
             antenna2=antenna2,
             uvw_m=_get(ms, "UVW", rows),
             data=data,
-            weight=np.where(bad, np.float32(0.0), _get_weight(ms, rows)),
+            weight=weight,
         )
 
 
@@ -146,7 +151,7 @@ def uvw_rotation(
     ndarray of float64, shape (3, 3)
         ``uvw_new = rotation @ uvw_old``.
     """
-    return _uvw_axes(to_ra_deg, to_dec_deg) @ _uvw_axes(from_ra_deg, from_dec_deg).T
+    return uvw_axes(to_ra_deg, to_dec_deg) @ uvw_axes(from_ra_deg, from_dec_deg).T
 
 
 def channel_step_hz(window: Window) -> float:
@@ -175,33 +180,26 @@ def channel_step_hz(window: Window) -> float:
     return float(steps_hz.mean())
 
 
-def direction_cosines(
-    ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike, *, center_ra_deg: float, center_dec_deg: float
-) -> FloatArray:
-    """Direction cosines of positions on the sky towards a phase centre.
+def count_integrations(window: Window) -> tuple[npt.NDArray[np.intp], int]:
+    """Count the integrations of a window; where some are missing, their numbers are left out.
 
     Parameters
     ----------
-    ra_deg, dec_deg : array_like, shape (nsource,)
-        Positions in degrees.
-    center_ra_deg, center_dec_deg : float
-        Phase centre in degrees, in the same frame.
+    window : Window
+        The window.
 
     Returns
     -------
-    ndarray of float64, shape (nsource, 3)
-        l, m and n - 1 (Thompson, Moran & Swenson, section 3.1); for positions on the far side
-        of the sky n is negative.
+    integration : ndarray of intp, shape (nrow,)
+        Number of each row's integration, from 0.
+    n_integrations : int
+        Number of integrations from the first to the last.
     """
-    ra, dec = np.deg2rad(np.atleast_1d(ra_deg)), np.deg2rad(np.atleast_1d(dec_deg))
-    towards = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
-    cosines = towards @ _uvw_axes(center_ra_deg, center_dec_deg).T
-    # 1 - n = r^2 / (1 + n) keeps its digits near the centre.
-    square = cosines[:, 0] ** 2 + cosines[:, 1] ** 2
-    near = cosines[:, 2] > 0.0
-    cosines[:, 2] -= 1.0
-    cosines[near, 2] = -square[near] / (2.0 + cosines[near, 2])
-    return np.asarray(cosines)
+    times_s = np.unique(window.time_mjd_s)
+    if len(times_s) == 1:
+        return np.zeros(len(window.time_mjd_s), np.intp), 1
+    steps = np.rint((window.time_mjd_s - times_s[0]) / np.median(np.diff(times_s)))
+    return steps.astype(np.intp), int(steps.max()) + 1
 
 
 def average_window(window: Window, rotation: FloatArray, options: Averaging) -> Window:
@@ -259,18 +257,6 @@ def _get_weight(ms: Any, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
     if "WEIGHT_SPECTRUM" in ms.colnames() and ms.iscelldefined("WEIGHT_SPECTRUM", int(rows[0])):
         return _get(ms, "WEIGHT_SPECTRUM", rows)
     return _get(ms, "WEIGHT", rows)[:, None, :]
-
-
-def _uvw_axes(ra_deg: float, dec_deg: float) -> FloatArray:
-    """Stack the unit vectors of u (east), v (north) and w (towards the centre) as rows."""
-    ra, dec = np.deg2rad(ra_deg), np.deg2rad(dec_deg)
-    return np.array(
-        [
-            [-np.sin(ra), np.cos(ra), 0.0],
-            [-np.sin(dec) * np.cos(ra), -np.sin(dec) * np.sin(ra), np.cos(dec)],
-            [np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)],
-        ]
-    )
 
 
 def _sum_channels(

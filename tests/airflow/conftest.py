@@ -52,6 +52,8 @@ def live_by_clock(
         work_dir=tmp_path_factory.mktemp("clock") / "work",
         input_dir=yesterday.output_dir,
         sources_file=yesterday.sources_path,
+        photometry="image",
+        backend="ducc0",
     )
     with EmbeddedAirflow(settings, parallelism=5) as airflow:
         yield LiveAirflow(airflow, settings)

@@ -53,7 +53,7 @@ def test_scheduled_and_manual_runs_share_the_ms(
     images = live.client.dag_runs(IMAGE_DAG)
     assert sorted(run["run_type"] for run in images) == ["manual"] * 2 + ["operator_triggered"] * 3
 
-    expected = {str(path): 5 + (6 if path == ms else 0) for path in sorted(ms_dir.glob("*.ms"))}
+    expected = {str(path): 6 + (8 if path == ms else 0) for path in sorted(ms_dir.glob("*.ms"))}
     by_task = spans_by_ms(live.settings.logs_dir / "ms_tasks.jsonl")
     by_pool = _spans_by_pool(live)
     by_lock = spans_by_ms(live.settings.logs_dir / "ms_access.jsonl")

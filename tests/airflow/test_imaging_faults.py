@@ -90,6 +90,8 @@ def live(
         work_dir=tmp_path_factory.mktemp("fragile") / "work",
         input_dir=one_group.output_dir,
         sources_file=catalogue(one_group, "scheduled"),
+        photometry="image",
+        backend="ducc0",
     )
     airflow = FragileAirflow(settings, parallelism=4)
     try:

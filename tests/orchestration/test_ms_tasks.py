@@ -45,9 +45,13 @@ def test_bad_parameters_are_named(params: dict[str, Any], word: str) -> None:
 
 def test_the_last_word() -> None:
     planned = [{**SOURCE, "name": name} for name in "abc"]
-    assert judge_sources(planned, ["c", "b", "a"]) == "3 sources imaged"
-    assert judge_sources([], []) == "no source lies in the field"
+    left = [{"source": source, "field_fit": None} for source in planned]
+    assert judge_sources(planned, [], []) == "3 sources measured"
+    assert judge_sources(planned, left, ["c", "b", "a"]) == "3 sources measured"
+    assert judge_sources([], [], []) == "no source lies in the field"
+    with pytest.raises(ScienceQualityError, match="not all could be measured"):
+        judge_sources(planned, None, [])
     with pytest.raises(ScienceQualityError, match="2 of 3 sources failed: a, c"):
-        judge_sources(planned, ["b"])
+        judge_sources(planned, left, ["b"])
     with pytest.raises(InputError, match="could not be prepared"):
-        judge_sources(None, [])
+        judge_sources(None, None, [])

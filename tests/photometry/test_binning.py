@@ -118,6 +118,39 @@ def test_nothing_that_is_left_would_be_a_detection(spws, options):
     assert find_detections(left, apart) == []
 
 
+@given(spectra, options_strategy, st.integers(0, 15))
+def test_what_lies_across_a_gap_has_no_influence(spws, options, gap):
+    apart = options.model_copy(update={"bridge_gaps": False})
+    lower = [spw for spw in spws if spw.spw_id < gap]
+    upper = [spw for spw in spws if spw.spw_id > gap]
+    ids, expected = (
+        [detection.spw_ids for part in parts for detection in find_detections(part, apart)]
+        for parts in ([lower + upper], [lower, upper])
+    )
+    assert ids == expected
+
+
+@given(spectra, options_strategy)
+def test_the_unit_of_flux_density_does_not_matter(spws, options):
+    scaled = [
+        spw.model_copy(update={"flux_jy": 1024 * spw.flux_jy, "rms_jy": 1024 * spw.rms_jy})
+        for spw in spws
+    ]
+    assert [found.spw_ids for found in find_detections(scaled, options)] == [
+        found.spw_ids for found in find_detections(spws, options)
+    ]
+
+
+def test_what_is_left_of_a_run_is_tried_as_a_whole():
+    """A strong window cuts the run in two; the rests are found only with all of their windows."""
+    spws = [make_spw(i, 9.0 if i == 5 else 2.3) for i in range(10)]
+    found = find_detections(spws, BinningOptions(target_snr=5.0))
+    # 2.3 sqrt(5) = 5.1, but 2.3 sqrt(4) = 4.6.
+    assert [detection.spw_ids for detection in found] == [[0, 1, 2, 3, 4], [5]]
+    narrow = BinningOptions(target_snr=5.0, max_width=4)
+    assert [detection.spw_ids for detection in find_detections(spws, narrow)] == [[5]]
+
+
 @pytest.mark.parametrize("width", [1, 2, 5, 16])
 def test_a_flat_source_of_one_jansky_is_one_jansky_at_any_width(width):
     """Fluxes are averaged, not summed; and the SNR grows as the square root of the width."""
