@@ -123,6 +123,8 @@ class FieldImager:
         ScienceQualityError
             If the PSF is no beam.
         """
+        # Windows come from several threads; sums must not depend on which was first.
+        self._windows.sort(key=lambda window: window[0].spw_id)
         samples = _join([samples for _, samples in self._windows])
         weights = [window.weight.sum(dtype=np.float64) for _, window in self._windows]
         freq_hz = float(np.average([spw.freq_hz for spw, _ in self._windows], weights=weights))

@@ -17,6 +17,7 @@ from dsa110_contimg.imaging.plots import Thumbnail, plot_stamp, png_metadata
 from dsa110_contimg.imaging.prepare import StampWork, Visibilities, open_visibilities, spw_failure
 from dsa110_contimg.imaging.stamp import Stamp
 from dsa110_contimg.photometry.binning import find_detections
+from dsa110_contimg.photometry.failures import describe_failures
 from dsa110_contimg.photometry.forced import central_value, robust_rms
 from dsa110_contimg.photometry.models import SourceResult, SpwFailure, SpwMeasurement
 from dsa110_contimg.photometry.plots import plot_spectrum
@@ -99,15 +100,13 @@ def _measure_windows(
     with clock.stage("image"):
         for spw in usable:
             _log.info("%s: image spw %d", work.options.source.name, spw.spw_id)
+            fraction = visibilities.flagged_fractions[spw.spw_id]
             try:
-                stamp = imager.image(spw.spw_id)
+                measured.append(_measure(work, spw, imager.image(spw.spw_id), fraction))
             except ScienceQualityError as error:
                 failures.append(spw_failure(spw, str(error)))
             except (TransientError, OSError) as error:
                 failures.append(spw_failure(spw, str(error), retryable=True))
-            else:
-                fraction = visibilities.flagged_fractions[spw.spw_id]
-                measured.append(_measure(work, spw, stamp, fraction))
     return measured, failures
 
 
@@ -117,6 +116,10 @@ def _measure(work: StampWork, spw: SpwInfo, stamp: Stamp, flagged_fraction: floa
 
     response = source_response(work.options.source, work.info, spw.freq_hz)
     rms_jy = robust_rms(stamp.residual, beam_px=stamp.beam_major_px) / response
+    if not rms_jy > 0.0:
+        raise ScienceQualityError(
+            "the stamp is too small, or too empty, to measure the noise in", reason="no_noise"
+        )
     flux_jy = central_value(stamp.image) / response
     beam = stamp_response(WCS(stamp.header).celestial, stamp.image.shape, work.info, spw.freq_hz)
     measurement = SpwMeasurement(
@@ -139,17 +142,12 @@ def _make_result(
 ) -> SourceResult:
     """Search the measurements for detections, and say what failed."""
     options, source = work.options, work.options.source
-    error = None
-    if failures:
-        error = f"{len(failures)} of {len(work.spws)} windows failed: " + "; ".join(
-            f"spw {failure.spw_id}: {failure.reason}" for failure in failures
-        )
     return SourceResult(
         name=source.name,
         ra_deg=source.ra_deg,
         dec_deg=source.dec_deg,
         success=not failures,
-        error=error,
+        error=describe_failures(failures, len(work.spws)),
         n_spws=len(work.spws),
         spws=spws,
         failed_spws=failures,

@@ -6,12 +6,14 @@ from collections.abc import Generator
 from typing import Any
 
 import httpx
+from tenacity import retry, retry_if_result, stop_after_attempt, wait_random_exponential
 
 from dsa110_contimg.errors import InputError, TransientError
 
 FINISHED_STATES = frozenset({"success", "failed"})
 _PAGE = 100
 _TIMEOUT_S = 120.0
+_MAX_ATTEMPTS = 8
 
 
 class _AllAdminsToken(httpx.Auth):
@@ -38,6 +40,13 @@ class _AllAdminsToken(httpx.Auth):
             if answer.status_code != httpx.codes.UNAUTHORIZED:
                 return
             self._token = ""
+
+
+def _database_was_busy(response: httpx.Response) -> bool:
+    """Whether SQLite did not get its turn: nothing was written, and another try may succeed."""
+    return response.status_code == httpx.codes.INTERNAL_SERVER_ERROR and (
+        "Database error" in response.text or "database is locked" in response.text.lower()
+    )
 
 
 class AirflowClient:
@@ -259,9 +268,9 @@ class AirflowClient:
         body: dict[str, Any] | None = None,
         missing_ok: bool = False,
     ) -> httpx.Response:
-        """Send one request and name what went wrong with it."""
+        """Send one request, again if the database was busy, and name what went wrong with it."""
         try:
-            response = self._http.request(method, path, params=query, json=body)
+            response = self._send(method, path, params=query, json=body)
         except httpx.TransportError as error:
             raise TransientError(
                 f"Airflow's api-server at {self.url} does not answer: {error!r}",
@@ -274,6 +283,16 @@ class AirflowClient:
             f"Airflow refused {method} {path}: {response.status_code} {response.text}",
             reason="api_refusal",
         )
+
+    @retry(
+        retry=retry_if_result(_database_was_busy),
+        stop=stop_after_attempt(_MAX_ATTEMPTS),
+        wait=wait_random_exponential(max=5.0),
+        retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
+    )
+    def _send(self, method: str, path: str, **content: Any) -> httpx.Response:
+        """Send one request until the database has time for it."""
+        return self._http.request(method, path, **content)
 
     @staticmethod
     def _json(response: httpx.Response) -> dict[str, Any]:

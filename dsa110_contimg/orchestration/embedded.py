@@ -34,6 +34,15 @@ _POLL_S = 0.25
 _GRACE_S = 6.0
 _START_TIMEOUT_S = 180.0
 
+_API_SERVER_CONNECT_ARGS = "dsa110_contimg.orchestration.sqlite.API_SERVER_CONNECT_ARGS"
+_OWN_ENVIRONMENT = {
+    "api-server": {
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS": _API_SERVER_CONNECT_ARGS,
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS_ASYNC": _API_SERVER_CONNECT_ARGS,
+    }
+}
+"""Settings of single services."""
+
 
 class EmbeddedAirflow:
     """Real Airflow services that live as long as the ``with`` block.
@@ -190,7 +199,7 @@ class EmbeddedAirflow:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=self._environment,
+                env=self._environment | _OWN_ENVIRONMENT.get(name, {}),
                 cwd=self.home.path,
                 # Ctrl-C reaches this process alone, which then ends the services in order.
                 start_new_session=True,

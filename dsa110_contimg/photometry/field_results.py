@@ -8,6 +8,7 @@ import numpy as np
 
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.photometry.binning import find_detections
+from dsa110_contimg.photometry.failures import describe_failures
 from dsa110_contimg.photometry.models import (
     BinningOptions,
     Blend,
@@ -93,7 +94,7 @@ class FieldResults:
             ra_deg=source.ra_deg,
             dec_deg=source.dec_deg,
             success=not failures,
-            error=_describe(failures, len(work.spws)),
+            error=describe_failures(failures, len(work.spws)),
             n_spws=len(work.spws),
             spws=spws,
             failed_spws=failures,
@@ -193,16 +194,4 @@ def _only_the_sum(blends: Sequence[Blend]) -> str:
         f"cannot be told apart from {nearest.name}, {nearest.separation_arcsec:.2f} arcsec away: "
         f"only the sum is known, {1e3 * nearest.sum_flux_jy:.2f} +- "
         f"{1e3 * nearest.sum_rms_jy:.2f} mJy"
-    )
-
-
-def _describe(failures: Sequence[SpwFailure], n_spws: int) -> str | None:
-    """Say which windows failed, each reason once."""
-    if not failures:
-        return None
-    by_reason: dict[str, list[int]] = {}
-    for failure in failures:
-        by_reason.setdefault(failure.reason, []).append(failure.spw_id)
-    return f"{len(failures)} of {n_spws} windows failed: " + "; ".join(
-        f"spw {', '.join(map(str, ids))}: {reason}" for reason, ids in by_reason.items()
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from dsa110_contimg.catalog.sources import Source
@@ -25,10 +27,12 @@ from dsa110_contimg.visibilities.cells import Cells, make_cells
 from dsa110_contimg.visibilities.directions import source_directions
 from dsa110_contimg.visibilities.models import MsInfo, SpwInfo
 from dsa110_contimg.visibilities.subtract import subtract_from_cells
-from dsa110_contimg.visibilities.window import read_window
+from dsa110_contimg.visibilities.window import Window, read_window
 
 _log = logging.getLogger(__name__)
 
+_FITTING_THREADS = 2
+"""For the matrices, which BLAS forms with a thread each."""
 REPORTED_CORRELATION = 0.2
 """Flux densities that depend on each other at least so much are reported as a blend."""
 
@@ -103,10 +107,17 @@ class FieldMeasurement(Model):
     """Step to its wall time."""
 
 
+class _Averaged(NamedTuple):
+    """A window after averaging."""
+
+    cells: Cells
+    flagged_fraction: float
+
+
 def fit_field(work: UvfitWork) -> FieldMeasurement:
     """Fit all sources of a field in all windows.
 
-    While one window is read, the one before is fitted; the MS is held for no longer than the
+    While a window is read, those before are fitted; the MS is held for no longer than the
     reading takes.
 
     Parameters
@@ -129,9 +140,9 @@ def fit_field(work: UvfitWork) -> FieldMeasurement:
     failures: list[SpwFailure] = []
     pending: list[tuple[SpwInfo, Future[WindowFit]]] = []
     imager = None if work.image is None else FieldImager(work.info)
-    with ThreadPoolExecutor(1) as pool:
-        for spw, cells in _read_cells(work, failures, clock):
-            pending.append((spw, pool.submit(_fit_window, work, spw, *cells, imager)))
+    with ThreadPoolExecutor(1) as averager, ThreadPoolExecutor(_FITTING_THREADS) as fitter:
+        for spw, cells in _read_cells(work, averager, failures, clock):
+            pending.append((spw, fitter.submit(_fit_window, work, spw, cells, imager)))
         with clock.stage("fit what is left"):
             for spw, fitted in pending:
                 try:
@@ -161,11 +172,12 @@ def _make_image(
 
 
 def _read_cells(
-    work: UvfitWork, failures: list[SpwFailure], clock: StageClock
-) -> Iterator[tuple[SpwInfo, tuple[Cells, float]]]:
-    """Read the windows under the MS's lock, and average them."""
+    work: UvfitWork, averager: ThreadPoolExecutor, failures: list[SpwFailure], clock: StageClock
+) -> Iterator[tuple[SpwInfo, Future[_Averaged]]]:
+    """Read the windows under the MS's lock; each is averaged while the next is read."""
     ms_path = canonical_ms(work.ms_path)
     directions = source_directions(work.sources, work.info)
+    averaged: Future[_Averaged] | None = None
     with ExitStack() as hold:
         if work.serialize_ms_access:
             with clock.stage("wait for the MS"):
@@ -181,25 +193,32 @@ def _read_cells(
             for number, spw in enumerate(work.spws, start=1):
                 try:
                     window = read_window(ms_path, work.info, spw)
-                    cells = make_cells(window, directions), window.flagged_fraction
                 except ScienceQualityError as error:
                     failures.append(SpwFailure(spw_id=spw.spw_id, reason=str(error)))
                 except RuntimeError as error:  # casacore's only exception
                     reason = f"cannot be read from {ms_path}: {error}"
                     failures.append(SpwFailure(spw_id=spw.spw_id, reason=reason, retryable=True))
                 else:
-                    yield spw, cells
+                    if averaged is not None:
+                        wait([averaged])  # no more than two windows are in memory as a whole
+                    averaged = averager.submit(_average, window, directions)
+                    yield spw, averaged
                 _log.info("%s: window %d of %d read", work.purpose, number, len(work.spws))
+
+
+def _average(window: Window, directions: npt.NDArray[np.float64]) -> _Averaged:
+    """Average a window, and look how much of it is flagged."""
+    return _Averaged(make_cells(window, directions), window.flagged_fraction)
 
 
 def _fit_window(
     work: UvfitWork,
     spw: SpwInfo,
-    cells: Cells,
-    flagged_fraction: float,
+    averaged: Future[_Averaged],
     imager: FieldImager | None,
 ) -> WindowFit:
     """Fit one window, and keep what matters of the covariances."""
+    cells, flagged_fraction = averaged.result()
     fit = fit_jointly(cells, work.info, spw, work.sources)
     if imager is not None:
         left = subtract_from_cells(cells, work.info, spw, work.sources, fit.flux_jy)

@@ -22,6 +22,8 @@ class Samples(NamedTuple):
         As `Window` has them.
     row_weight : ndarray of float32, shape (nrow,)
         Largest weight of Stokes I in each row: that of its channels that are not flagged.
+    row_is_even : ndarray of bool, shape (nrow,)
+        Whether all channels of a row have that weight.
     first_hz, width_hz : float
         Centre of the first channel, and from there to the next.
     """
@@ -31,6 +33,7 @@ class Samples(NamedTuple):
     data: npt.NDArray[np.complex64]
     weight: npt.NDArray[np.float32]
     row_weight: npt.NDArray[np.float32]
+    row_is_even: npt.NDArray[np.bool_]
     first_hz: float
     width_hz: float
 
@@ -73,13 +76,17 @@ class CellArrays(NamedTuple):
 
 
 @_jit
-def weigh_rows(weight: Any) -> Any:  # pragma: no cover - compiled
-    """Find the largest weight of Stokes I in each row."""
-    largest = np.zeros(weight.shape[0], np.float32)
+def weigh_rows(weight: Any) -> tuple[Any, Any]:  # pragma: no cover - compiled
+    """Find the largest weight of Stokes I in each row, and whether all channels have it."""
+    largest, is_even = np.zeros(weight.shape[0], np.float32), np.ones(weight.shape[0], np.bool_)
     for row in range(weight.shape[0]):
-        for channel in range(weight.shape[1]):
-            largest[row] = max(largest[row], _weight_of_i(weight[row, channel]))
-    return largest
+        first = _weight_of_i(weight[row, 0])
+        largest[row] = first
+        for channel in range(1, weight.shape[1]):
+            here = _weight_of_i(weight[row, channel])
+            largest[row] = max(largest[row], here)
+            is_even[row] &= here == first
+    return largest, is_even
 
 
 @_jit
@@ -118,10 +125,11 @@ def average_cells(
                 continue
             if fill:
                 _place_row(samples, rows, begin, wide, row, cell, out)
+            is_even = _all_even(samples, rows)
             first = cell
             row, cell = row + 1, cell + n_chan // wide
             for block in range(n_chan // wide):
-                if _is_even(samples, rows, block * wide, wide):
+                if is_even or _is_even(samples, rows, block * wide, wide):
                     if fill:
                         _fill_cell(samples, rows, block * wide, wide, first + block, out)
                     continue
@@ -136,10 +144,12 @@ def average_cells(
 
 
 @_jit
-def measure_noise(data: Any, weight: Any) -> tuple[float, int]:  # pragma: no cover - compiled
+def measure_noise(
+    data: Any, weight: Any, every: int
+) -> tuple[float, int]:  # pragma: no cover - compiled
     """Sum ``|XX - YY|^2`` over its variance at unit weight; the sum and its number of terms."""
     total, count, last = 0.0, 0, data.shape[2] - 1
-    for row in range(data.shape[0]):
+    for row in range(0, data.shape[0], every):
         for channel in range(data.shape[1]):
             first_weight = np.float64(weight[row, channel, 0])
             last_weight = np.float64(weight[row, channel, last])
@@ -174,6 +184,16 @@ def _has_weight(samples: Any, rows: Any) -> bool:  # pragma: no cover - compiled
         if source >= 0:
             total += samples.row_weight[source]
     return total > 0.0
+
+
+@_jit
+def _all_even(samples: Any, rows: Any) -> bool:  # pragma: no cover - compiled
+    """Whether each of these rows has one weight in all its channels."""
+    odd = 0
+    for source in rows:
+        if source >= 0:
+            odd += not samples.row_is_even[source]
+    return odd == 0
 
 
 @_jit

@@ -51,10 +51,12 @@ def position() -> tuple[object, ...]:
     return ("--ra", TARGET.ra_deg, "--dec", TARGET.dec_deg)
 
 
-def test_json_of_a_position(ms, position, tmp_path):
-    done = run(
-        tmp_path, ms, *position, "--output-dir", "out", "--max-spws", 2, "--target-snr", 8, "--json"
-    )
+@pytest.mark.parametrize(
+    "method", [(), ("--photometry", "image"), ("--photometry", "image", "--backend", "ducc0")]
+)
+def test_json_of_a_position(ms, position, tmp_path, method):
+    arguments = (*position, *method, "--output-dir", "out", "--max-spws", 2, "--target-snr", 8)
+    done = run(tmp_path, ms, *arguments, "--json")
     assert done.returncode == 0, done.stderr
     [result] = json.loads(done.stdout)
     assert result.keys() >= SOURCE_KEYS
@@ -76,7 +78,7 @@ def test_json_of_a_position(ms, position, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {".home", "out", "sandboxes"}
     assert not list((tmp_path / ".home").iterdir())
 
-    again = run(tmp_path, ms, *position, "--output-dir", "out", "--max-spws", 2, "--target-snr", 8)
+    again = run(tmp_path, ms, *arguments)
     assert again.returncode == 0
     assert again.stdout == ""
     assert "done before" in again.stderr
@@ -91,7 +93,7 @@ def test_sources_from_a_file_and_one_of_them_outside(ms, tmp_path):
     assert done.returncode == 1
     far, target = json.loads(done.stdout)
     assert far["success"] is False
-    assert "outside the 10% contour" in far["error"]
+    assert "below the horizon of the field" in far["error"]
     assert target["success"] is True
     assert [found["spw_ids"] for found in target["detections"]] == [[8]]
     assert "far: failed" in done.stderr
@@ -110,6 +112,7 @@ def test_sources_from_a_file_and_one_of_them_outside(ms, tmp_path):
         (("--ra", 10, "--dec", 20, "--min-width", 4, "--max-width", 2), "exceeds max_width"),
         (("--ra", 10, "--dec", 20, "--target-snr", 0), "target_snr"),
         (("--ra", 10, "--dec", 20, "--backend", "paint"), "tclean"),
+        (("--ra", 10, "--dec", 20, "--photometry", "guess"), "uvfit"),
         (("--ra", 10, "--dec", 20, "--max-workers", 0), "max_workers"),
     ],
 )

@@ -290,7 +290,7 @@ def test_one_failing_source_does_not_hold_up_the_others(point_source_ms, options
     )
     assert [result.success for result in results] == [False, True, True]
     assert told == ["outside", "target", "twin"]
-    assert "outside the 10% contour" in results[0].error
+    assert "below the horizon of the field" in results[0].error
     assert results[0].n_spws == 1
     assert results[1].spws == results[2].spws
     assert not (tmp_path / "products" / "outside").exists()

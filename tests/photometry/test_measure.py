@@ -308,7 +308,7 @@ def test_a_target_and_its_twin_are_told_that_only_the_sum_is_known(ms, measure):
 
 
 def test_a_source_may_not_take_the_fields_directory(ms, measure):
-    with pytest.raises(InputError, match="may not be called _field"):
+    with pytest.raises(InputError, match="may not have a name that begins with _field"):
         measure(ms, [FLAT.model_copy(update={"name": FIELD_DIR})])
 
 
