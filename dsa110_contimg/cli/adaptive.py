@@ -95,7 +95,9 @@ def adaptive(
     serialize_ms_access: Annotated[
         bool, typer.Option(help="Hold the lock of the MS while it is open.")
     ] = True,
-    plots: Annotated[bool, typer.Option(help="Draw the field, and each source's spectrum and stamp.")] = True,
+    plots: Annotated[
+        bool, typer.Option(help="Draw the field, and each source's spectrum and stamp.")
+    ] = True,
     again: Annotated[bool, typer.Option("--again", help="Do also what is there already.")] = False,
     json_output: Annotated[
         bool, typer.Option("--json", help="Print the results as JSON on standard output.")

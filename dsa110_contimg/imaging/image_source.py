@@ -18,6 +18,7 @@ from dsa110_contimg.imaging.places import log_path, product_sandbox_roots
 from dsa110_contimg.imaging.prepare import StampWork
 from dsa110_contimg.imaging.products import RESULT_FILE
 from dsa110_contimg.photometry.earlier import find_earlier
+from dsa110_contimg.photometry.failures import unmeasured
 from dsa110_contimg.photometry.models import SourceResult
 from dsa110_contimg.provenance import Provenance, describe_input, make_provenance
 from dsa110_contimg.stages import StageClock
@@ -163,18 +164,13 @@ def failed_result(
     SourceResult
         Without measurements and products.
     """
-    return SourceResult(
-        name=options.source.name,
-        ra_deg=options.source.ra_deg,
-        dec_deg=options.source.dec_deg,
-        success=False,
-        error=error,
-        n_spws=n_spws,
-        spws=[],
-        detections=[],
+    return unmeasured(
+        options.source,
+        error,
         ms_path=str(options.ms_path),
-        seconds=seconds,
         provenance=_provenance(options),
+        n_spws=n_spws,
+        seconds=seconds,
     )
 
 

@@ -23,6 +23,7 @@ from dsa110_contimg.imaging.products import (
 )
 from dsa110_contimg.models import Model
 from dsa110_contimg.photometry.earlier import find_earlier
+from dsa110_contimg.photometry.failures import unmeasured
 from dsa110_contimg.photometry.field import (
     FIELD_FIT_FILE,
     FieldKey,
@@ -168,15 +169,9 @@ def failed_measurement(
     SourceResult
         Without measurements and products.
     """
-    return SourceResult(
-        name=source.name,
-        ra_deg=source.ra_deg,
-        dec_deg=source.dec_deg,
-        success=False,
-        error=f"{error.reason}: {error}",
-        n_spws=0,
-        spws=[],
-        detections=[],
+    return unmeasured(
+        source,
+        f"{error.reason}: {error}",
         ms_path=str(options.ms_path),
         provenance=make_provenance(options, []),
     )
@@ -301,17 +296,12 @@ class _Uvfit:
 
     def _outside(self, source: Source) -> SourceResult:
         """Make the result of a source that is not in the field."""
-        return SourceResult(
-            name=source.name,
-            ra_deg=source.ra_deg,
-            dec_deg=source.dec_deg,
-            success=False,
-            error=problem_of(source, self._info),
-            n_spws=len(self._spws),
-            spws=[],
-            detections=[],
+        return unmeasured(
+            source,
+            problem_of(source, self._info),
             ms_path=self._info.ms_path,
             provenance=self._provenance,
+            n_spws=len(self._spws),
         )
 
     def _finish(
