@@ -119,15 +119,22 @@ def measure_field(
         update={"inputs": [describe_ms(options.ms_path)]}
     )
     target = options.products_dir / directory
-    check_target(target, _NEEDED_BYTES)
-    with exclusive_ms(target, work.purpose, timeout_s=options.lock_timeout_s):
-        record = None if options.reprocess else _read_record(target, provenance)
-        if record is None or (targets is not None and not _has_picture(target, record)):
-            record = _make(options, work, provenance, targets, target)
+
+    def read_earlier() -> FieldRecord | None:
+        if options.reprocess:
+            return None
+        return _read_record(target, provenance, with_picture=targets is not None)
+
+    record = read_earlier()
+    if record is None:
+        check_target(target, _NEEDED_BYTES)
+        with exclusive_ms(target, work.purpose, timeout_s=options.lock_timeout_s):
+            # Whoever held the lock before may have done the work.
+            record = read_earlier() or _make(options, work, provenance, targets, target)
     return FieldResults(work, record.measurement), record
 
 
-def _read_record(target: Path, provenance: Provenance) -> FieldRecord | None:
+def _read_record(target: Path, provenance: Provenance, *, with_picture: bool) -> FieldRecord | None:
     """Read an earlier fit of the same model to the same MS, if no window may do better now."""
     try:
         record = FieldRecord.model_validate_json((target / FIELD_FILE).read_bytes())
@@ -137,6 +144,7 @@ def _read_record(target: Path, provenance: Provenance) -> FieldRecord | None:
         record.provenance.inputs == provenance.inputs
         and record.provenance.options == provenance.options
         and not any(failure.retryable for failure in record.measurement.failures)
+        and (not with_picture or _has_picture(target, record))
     )
     return record if same else None
 

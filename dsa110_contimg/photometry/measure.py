@@ -309,11 +309,11 @@ class _Uvfit:
     ) -> SourceResult:
         """Make the products of a target, unless they are there."""
         target = self._options.products_dir / source.name
+        earlier = None if self._options.reprocess else find_earlier(target, self._provenance)
+        if earlier is not None:
+            return earlier
         purpose = f"writing {source.name}"
         with exclusive_ms(target, purpose, timeout_s=self._options.lock_timeout_s):
-            earlier = None if self._options.reprocess else find_earlier(target, self._provenance)
-            if earlier is not None:
-                return earlier
             result = results.result(index, self._options.binning, self._provenance)
             result = result.model_copy(
                 update={

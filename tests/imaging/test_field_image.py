@@ -100,13 +100,13 @@ def test_the_images_coordinates_hold(lacking: FieldMaps) -> None:
 def test_a_complete_model_leaves_noise(complete: FieldMaps, lacking: FieldMaps) -> None:
     about = complete.about
     assert not about.lacks_source
-    # Aberration moves a source half a degree out by 0.2 arcsec: half a per cent of it is left.
     assert about.peak_at_source is not None
     assert about.peak_at_source.source == TARGET.name
-    # The model's brightness in the nearest pixel: within 15 per cent of the source's.
-    assert about.peak_at_source.source_jy == pytest.approx(0.93, rel=0.15)
+    # The model's brightness where the residual is strongest, within a beam of the source.
+    assert 0.4 < about.peak_at_source.source_jy < 0.93 * 1.15
     assert about.notes == []
-    assert abs(about.peak_at_source.peak_jy) < 0.01
+    # The model is right to 3e-3 for cells that are averaged to their limit (MAX_PHASE_RAD).
+    assert abs(about.peak_at_source.peak_jy) < 3e-3 * 0.93
     # 0.5 mJy in a window (SEFD_JY), four of them, and 17 per cent more with Briggs weighting.
     assert about.noise_jy == pytest.approx(0.5e-3 / 2 * 1.17, rel=0.15)
     assert about.noise_jy < 0.1 * lacking.residual.std()
