@@ -256,8 +256,11 @@ def _measure_options(request: ImageRequest, sources: list[Source], purpose: str)
 
     settings = get_settings()
     group_id = _read_manifest(request.ms).group_id
-    catalogues = (request.sources_file or settings.sources_path, settings.field_model_file)
-    known = {s.name: s for path in catalogues if path and path.exists() for s in read_sources(path)}
+    catalogues = [path for path in (request.sources_file, settings.field_model_file) if path]
+    if request.sources_file is None and settings.sources_path.exists():
+        # Sources typed in by hand need no catalogue; one that is named must be there.
+        catalogues.append(settings.sources_path)
+    known = {source.name: source for path in catalogues for source in read_sources(path)}
     return MeasureOptions(
         ms_path=request.ms,
         products_dir=settings.products_dir / _night(request, group_id) / group_id,
