@@ -19,7 +19,7 @@ from dsa110_contimg.instrument import (
     SEFD_JY,
     SIDEREAL_RATE_DEG_S,
 )
-from dsa110_contimg.simulation.astrometry import meridian_icrs_deg
+from dsa110_contimg.astrometry import meridian_icrs_deg
 from dsa110_contimg.simulation.night import (
     DEFAULT_DEC_DEG,
     DEFAULT_START,

@@ -71,6 +71,45 @@ class Settings(BaseSettings):
         None,
         description="Catalogue of known sources that are no targets: they are fitted along.",
     )
+    calibration: Literal["on", "off"] = Field(
+        "on",
+        description="Whether Airflow flags and calibrates an MS before it measures sources; off "
+        "is for data that are calibrated already.",
+    )
+    calibrators_file: Path | None = Field(
+        None,
+        description="Catalogue of calibrators: ECSV, or the VLA calibrator manual as text; "
+        "default WORK_DIR/calibrators.ecsv.",
+    )
+    calibrator_min_jy: float = Field(
+        2.0, gt=0, description="Least apparent flux density of a calibrator, beam included."
+    )
+    calibration_registry: str | None = Field(
+        None,
+        description="SQLAlchemy URL of the registry of solutions, e.g. "
+        "postgresql+psycopg://host/database; default SQLite in WORK_DIR/calibration.",
+    )
+    calibration_max_hours: float = Field(
+        30.0, gt=0, description="How far in time solutions may be borrowed."
+    )
+    calibration_max_dec_deg: float = Field(
+        0.5, gt=0, description="How far in declination solutions may be borrowed."
+    )
+    calibration_wait: Literal["wait", "last"] = Field(
+        "wait",
+        description="Whether the groups of a night wait until its calibrators are solved, or "
+        "take the last valid solutions at once.",
+    )
+    calibration_wait_timeout_s: float = Field(
+        7200.0, gt=0, description="How long a group waits for the calibrators of its night."
+    )
+    flagger: Literal["casa", "aoflagger"] = Field(
+        "casa", description="The program that finds interference."
+    )
+    flagging_timeout_s: float = Field(1800.0, gt=0, description="Limit for one MS.")
+    calibration_timeout_s: float = Field(
+        1800.0, gt=0, description="Limit for solving, or applying, one MS."
+    )
     statsd_address: str | None = Field(
         None,
         pattern=r"^[^:]+:\d+$",
@@ -125,6 +164,21 @@ class Settings(BaseSettings):
     def nights_dir(self) -> Path:
         """Root of the night records and reports, one directory per UTC date."""
         return (self.work_dir / "nights").absolute()
+
+    @property
+    def calibration_dir(self) -> Path:
+        """Root of the solutions: ``date/set``, and the registry."""
+        return (self.work_dir / "calibration").absolute()
+
+    @property
+    def registry_url(self) -> str:
+        """SQLAlchemy URL of the registry of solutions."""
+        return self.calibration_registry or f"sqlite:///{self.calibration_dir / 'registry.sqlite'}"
+
+    @property
+    def calibrators_path(self) -> Path:
+        """Catalogue of calibrators."""
+        return (self.calibrators_file or self.work_dir / "calibrators.ecsv").absolute()
 
     @property
     def sandbox_roots(self) -> list[Path]:

@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from dsa110_contimg.astrometry import meridian_icrs_deg, observed_ha_dec
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.instrument import primary_beam_attenuation
-from dsa110_contimg.simulation.astrometry import meridian_icrs_deg, observed_ha_dec
 
 Floats = npt.NDArray[np.float64]
 

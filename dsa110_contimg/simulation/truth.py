@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from dsa110_contimg.astrometry import meridian_icrs_deg
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import InputError
 from dsa110_contimg.instrument import (
@@ -14,7 +15,6 @@ from dsa110_contimg.instrument import (
     primary_beam_attenuation,
     subband_channel_freqs_hz,
 )
-from dsa110_contimg.simulation.astrometry import meridian_icrs_deg
 from dsa110_contimg.simulation.gains import GAIN_FORMULA, AntennaGain
 from dsa110_contimg.simulation.schedule import PlannedGroup
 from dsa110_contimg.simulation.sky import SkyTrack, track_sources

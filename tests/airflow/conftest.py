@@ -8,11 +8,11 @@ from datetime import UTC, datetime, time, timedelta
 import pytest
 from support.live_airflow import LiveAirflow
 
+from dsa110_contimg.astrometry import meridian_icrs_deg
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.orchestration.embedded import EmbeddedAirflow
 from dsa110_contimg.orchestration.runs import NIGHT_DAG
 from dsa110_contimg.settings import Settings
-from dsa110_contimg.simulation.astrometry import meridian_icrs_deg
 from dsa110_contimg.simulation.night import SimulationOptions, SimulationResult, simulate
 from dsa110_contimg.simulation.schedule import plan_groups
 

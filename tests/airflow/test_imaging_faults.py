@@ -21,11 +21,11 @@ import pytest
 from support.fragile_airflow import FragileAirflow, await_waiter, stopped_in_its_hold
 from support.live_airflow import LiveAirflow, overlaps, spans_by_ms
 
+from dsa110_contimg.astrometry import meridian_icrs_deg
 from dsa110_contimg.catalog.sources import Source, read_sources, write_sources
 from dsa110_contimg.errors import TransientError
 from dsa110_contimg.orchestration.runs import IMAGE_DAG, NIGHT_DAG
 from dsa110_contimg.settings import Settings
-from dsa110_contimg.simulation.astrometry import meridian_icrs_deg
 from dsa110_contimg.simulation.night import SimulationOptions, SimulationResult, simulate
 from dsa110_contimg.simulation.schedule import plan_groups
 from dsa110_contimg.storage.ms_access import AccessSpan, HoldEnd

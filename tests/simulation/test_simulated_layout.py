@@ -9,9 +9,9 @@ import h5py
 import numpy as np
 import pytest
 
+from dsa110_contimg.astrometry import apparent_sidereal_time_rad
 from dsa110_contimg.instrument import HEADER_INTEGRATION_TIME_S, subband_channel_freqs_hz
 from dsa110_contimg.simulation.array import antenna_positions_m, select_stations
-from dsa110_contimg.simulation.astrometry import apparent_sidereal_time_rad
 from dsa110_contimg.simulation.night import SimulationResult
 
 pytestmark = pytest.mark.unit

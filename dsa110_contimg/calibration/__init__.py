@@ -1,0 +1,1 @@
+"""Gain solutions: which calibrator, how they are found, judged, kept, chosen and applied."""

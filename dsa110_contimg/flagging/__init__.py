@@ -1,0 +1,1 @@
+"""Flags: radio interference, dead antennas, and what is no measurement at all."""
