@@ -30,8 +30,8 @@ def observed_ha_dec(ra_deg: Floats, dec_deg: Floats, jd_utc: Floats) -> tuple[Fl
     ----------
     ra_deg, dec_deg : ndarray of float64, shape (nsources,)
         ICRS positions in degrees.
-    jd_utc : ndarray of float64, shape (ntimes,)
-        Julian dates (UTC).
+    jd_utc : ndarray of float64, shape (ntimes,) or (nsources, ntimes)
+        Julian dates (UTC), the same for all sources or each source's own.
 
     Returns
     -------

@@ -88,6 +88,12 @@ def subband_channel_freqs_hz(subband: int) -> npt.NDArray[np.float64]:
     return np.asarray(RAW_TOP_FREQ_HZ - raw * RAW_CHANNEL_WIDTH_HZ, dtype=np.float64)
 
 
+BAND_CENTER_FREQ_HZ: Final = float(
+    (subband_channel_freqs_hz(0)[0] + subband_channel_freqs_hz(N_SUBBANDS - 1)[-1]) / 2
+)
+"""Middle of the 16 subbands."""
+
+
 def primary_beam_attenuation(
     separation_deg: npt.ArrayLike, freq_hz: npt.ArrayLike
 ) -> npt.NDArray[np.float64]:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
+"""Paths cross into a child process that stands in another directory."""
 
 
 class Model(BaseModel):

@@ -46,6 +46,35 @@ def die_with_parent(parent_pid: int) -> None:
         os._exit(1)
 
 
+def run_program(arguments: list[str], env: dict[str, str] | None = None) -> str | None:
+    """Run a program that ends with this process; its output goes where this one's does.
+
+    Parameters
+    ----------
+    arguments : list of str
+        The program and its arguments.
+    env : dict of str to str, optional
+        Additions to the environment.
+
+    Returns
+    -------
+    str or None
+        How it failed, in words that follow its name; None if it did not.
+    """
+    parent_pid = os.getpid()
+    status = subprocess.run(
+        arguments,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **(env or {})},
+        check=False,
+        # Else it would outlive a parent that is killed alone.
+        preexec_fn=lambda: die_with_parent(parent_pid),
+    ).returncode
+    if status < 0:
+        return f"was killed by {signal.Signals(-status).name}"
+    return f"gave {status}" if status else None
+
+
 def run_in_child(
     function: Callable[[Any], ResultT],
     options: Model,

@@ -158,7 +158,8 @@ class Refusal(Model):
     """The set."""
     reason: str
     """A slug: ``too_old``, ``declination``, ``antennas``, ``array``, ``windows``,
-    ``withdrawn``, ``missing_table``, ``corrupt_table``, ``half_flagged``."""
+    ``withdrawn``, ``refused``, ``missing_table``, ``corrupt_table``, ``half_flagged``,
+    ``corrupt_record``."""
     sentence: str
     """What is wrong, with the figures."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +47,9 @@ class Source(Model):
         return np.asarray((self.flux_jy or 0.0) * ratio**self.spectral_index)
 
 
+SourceT = TypeVar("SourceT", bound=Source)
+
+
 def position_name(ra_deg: float, dec_deg: float) -> str:
     """Name a source by its position, as the IAU recommends: truncated, not rounded.
 
@@ -86,31 +90,57 @@ def read_sources(path: Path) -> list[Source]:
     InputError
         If the file is absent, unreadable, lacks a column or holds a bad value.
     """
+    return read_table(path, Source)
+
+
+def read_table(path: Path, model: type[SourceT]) -> list[SourceT]:
+    """Read a catalogue of sources of some kind.
+
+    Parameters
+    ----------
+    path : Path
+        Table with a column for each field of `model`; those of fields with a default may be
+        left out, other columns are ignored.
+    model : type
+        `Source`, or a kind of source.
+
+    Returns
+    -------
+    list of SourceT
+        The sources in the order of the file.
+
+    Raises
+    ------
+    InputError
+        If the file is absent, unreadable, lacks a column or holds a bad value.
+    """
+    from astropy.io.registry import IORegistryError
     from astropy.table import Table
 
     try:
         table = Table.read(path)
     except FileNotFoundError as error:
         raise InputError(f"no source catalogue at {path}", reason="missing_catalogue") from error
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, IORegistryError) as error:
         raise InputError(
             f"cannot read the source catalogue {path}: {str(error).splitlines()[0]}",
             reason="unreadable_catalogue",
             remedy="write it as ECSV, CSV, VOTable or FITS",
         ) from error
-    missing = {"name", "ra_deg", "dec_deg"} - set(table.colnames)
+    needed = [name for name, info in model.model_fields.items() if info.is_required()]
+    missing = set(needed) - set(table.colnames)
     if missing:
         raise InputError(
             f"{path} lacks the column(s) {', '.join(sorted(missing))}",
             reason="catalogue_columns",
-            remedy="name, ra_deg and dec_deg are needed",
+            remedy=f"{', '.join(needed[:-1])} and {needed[-1]} are needed",
         )
-    known = [name for name in Source.model_fields if name in table.colnames]
+    known = [name for name in model.model_fields if name in table.colnames]
     sources = []
     for number, row in enumerate(table, start=1):
         values = {name: row[name] for name in known if not np.ma.is_masked(row[name])}
         try:
-            sources.append(Source.model_validate({**values, "name": str(values.get("name", ""))}))
+            sources.append(model.model_validate({**values, "name": str(values.get("name", ""))}))
         except ValidationError as error:
             problem = error.errors()[0]
             raise InputError(

@@ -8,12 +8,14 @@ import typer
 
 from dsa110_contimg.cli.adaptive import adaptive
 from dsa110_contimg.cli.airflow import airflow
+from dsa110_contimg.cli.calibrations import calibrations
 from dsa110_contimg.cli.convert import convert
 from dsa110_contimg.cli.groups import groups
 from dsa110_contimg.cli.night import night
 from dsa110_contimg.cli.output import console
 from dsa110_contimg.cli.report import report
 from dsa110_contimg.cli.simulate import simulate
+from dsa110_contimg.cli.transits import transits
 from dsa110_contimg.errors import ContimgError
 
 app = typer.Typer(
@@ -24,7 +26,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for command in (simulate, groups, convert, adaptive, night, airflow, report):
+for command in (
+    simulate,
+    groups,
+    convert,
+    adaptive,
+    night,
+    airflow,
+    report,
+    calibrations,
+    transits,
+):
     app.command()(command)
 
 

@@ -86,9 +86,40 @@ def simulate(
     gain_errors: Annotated[
         bool,
         typer.Option(
-            "--gain-errors", help="Multiply with antenna gains, written to truth_gains.ecsv."
+            "--gain-errors",
+            help="Multiply with antenna gains: 10 % in amplitude, any phase, 1 ns of delay, a"
+            " bandpass, and a slow drift of 2 % and 10 deg; written to truth_gains.ecsv.",
         ),
     ] = False,
+    rfi: Annotated[
+        bool,
+        typer.Option(
+            "--rfi",
+            help="Add interference: carriers of 30-300 Jy in 2-4 % of the channels, and two"
+            " broad-band bursts of 20-200 Jy in each group; written to truth_rfi.ecsv.",
+        ),
+    ] = False,
+    dead_antennas: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            show_default="1 with --rfi, else 0",
+            help="Antennas that receive nothing, with a hundredth of the noise power.",
+        ),
+    ] = None,
+    calibrator_jy: Annotated[
+        float | None,
+        typer.Option(
+            metavar="FLUX",
+            show_default="none",
+            help="Let a calibrator of this flux density at 1.4 GHz cross the meridian, 0.1 deg"
+            " north of the pointing; written to calibrators.ecsv.",
+        ),
+    ] = None,
+    calibrator_group: Annotated[
+        int,
+        typer.Option(metavar="K", help="Group (0: the first) in whose middle it crosses."),
+    ] = 0,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal bytes.")] = 0,
     json_output: Annotated[
         bool, typer.Option("--json", help="Print the result as JSON on standard output.")
@@ -102,6 +133,9 @@ def simulate(
     other options in the same directory are refused.
 
     Example: dsa110-contimg simulate work/incoming --groups 2 --antennas 16 --missing sb05,sb11
+
+    A night to flag and to calibrate: dsa110-contimg simulate work/uncalibrated --groups 3
+    --antennas 24 --gain-errors --rfi --calibrator-jy 8 --calibrator-group 1
     """
     given: dict[str, Any] = {
         "output_dir": out,
@@ -113,6 +147,10 @@ def simulate(
         "jitter": jitter,
         "missing": tuple(name.strip() for name in missing.split(",") if name.strip()),
         "gain_errors": gain_errors,
+        "rfi": rfi,
+        "dead_antennas": dead_antennas,
+        "calibrator_jy": calibrator_jy,
+        "calibrator_group": calibrator_group,
         "seed": seed,
     }
     if sources is not None:
@@ -170,5 +208,9 @@ def _print_summary(result: SimulationResult) -> None:
     )
     console.print(f"truth: {result.truth_path}", soft_wrap=True)
     console.print(f"sources to image: {result.sources_path}", soft_wrap=True)
+    if result.calibrators_path:
+        console.print(f"calibrator: {result.calibrators_path}", soft_wrap=True)
     if result.gains_path:
         console.print(f"gain errors: {result.gains_path}", soft_wrap=True)
+    if result.rfi_path:
+        console.print(f"interference and dead antennas: {result.rfi_path}", soft_wrap=True)

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
-from typing import Annotated
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from dsa110_contimg.catalog.sources import Source
-from dsa110_contimg.models import Model
+from dsa110_contimg.models import AbsolutePath, Model
 from dsa110_contimg.photometry.models import BinningOptions
 from dsa110_contimg.settings import get_settings
 from dsa110_contimg.visibilities.models import Averaging
-
-AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
-"""Paths cross into a child process that stands in another directory."""
 
 
 class Backend(StrEnum):

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +20,7 @@ from dsa110_contimg.imaging.stamp import (
     make_stamp,
     observation_cards,
 )
-from dsa110_contimg.processes import die_with_parent
+from dsa110_contimg.processes import run_program
 from dsa110_contimg.visibilities.models import MsInfo
 
 if TYPE_CHECKING:
@@ -87,8 +84,8 @@ class WscleanImager:
         options: CleanOptions,
         scratch_dir: Path,
     ):
-        self._program = find_wsclean()
-        self._ms_path = ms_path
+        self._program = str(find_wsclean())
+        self._ms_path = str(ms_path)
         self._source = source
         self._info = info
         self._scratch_dir = scratch_dir
@@ -139,24 +136,16 @@ class WscleanImager:
 
     def _run(self, spw_id: int, folder: Path) -> None:
         """Run WSClean on one window; its output goes where this process's own does."""
-        parent_pid = os.getpid()
         # WSClean takes a selection of windows from reordered files only.
         selection = ["-reorder", "-spws", str(spw_id), "-temp-dir", str(folder)]
         name = ["-name", str(folder / "stamp")]
-        status = subprocess.run(
+        failure = run_program(
             [self._program, *self._arguments, *selection, *name, self._ms_path],
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
-            check=False,
-            # Else it would outlive a parent that is killed alone.
-            preexec_fn=lambda: die_with_parent(parent_pid),
-        ).returncode
-        if status:
-            how = f"gave {status}"
-            if status < 0:
-                how = f"was killed by {signal.Signals(-status).name}"
+            env={"OPENBLAS_NUM_THREADS": "1"},
+        )
+        if failure:
             raise TransientError(
-                f"wsclean {how}; the log holds what it said", reason="wsclean_failed"
+                f"wsclean {failure}; the log holds what it said", reason="wsclean_failed"
             )
 
     def _mend(self, header: Header) -> None:

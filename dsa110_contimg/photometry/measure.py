@@ -37,17 +37,10 @@ from dsa110_contimg.provenance import make_provenance
 from dsa110_contimg.storage.ms_access import exclusive_ms
 from dsa110_contimg.storage.publish import publish_tree
 from dsa110_contimg.storage.sandbox import open_sandbox
+from dsa110_contimg.visibilities.known_sources import other_sources, problem_of
 from dsa110_contimg.visibilities.models import MsInfo, SpwInfo
 from dsa110_contimg.visibilities.ms_info import describe_ms, read_ms_info, select_spws
-from dsa110_contimg.visibilities.primary_beam import check_in_field, source_response
 
-_SAME_SOURCE_ARCSEC = 3.0
-"""A catalogue's position of a target may differ so much from the one that was asked for: a tenth
-of the synthesized beam."""
-_MIN_APPARENT_JY = 5e-3
-"""A known source beyond the tenth contour of the beam is modelled if it appears so bright still:
-its side lobes are then a tenth of the noise of a window."""
-_MIN_RESPONSE = 0.01
 _LEAST_TO_SUBTRACT = 2
 """Sources in a field: one of them is the target itself."""
 _PRODUCT_BYTES = 4 << 20
@@ -194,55 +187,10 @@ def model_of_field(options: MeasureOptions, info: MsInfo) -> list[Source]:
         primary beam reaches, by name: the fit does not depend on who asked in which order.
     """
     targets = [source for source in options.sources if problem_of(source, info) is None]
-    freq_hz = sum(spw.freq_hz for spw in info.spws) / len(info.spws)
     names = {source.name for source in options.sources}
-    others = []
-    for source in options.field_model:
-        response = source_response(source, info, freq_hz)
-        apparent_jy = response * float(source.flux_at(freq_hz))
-        seen = problem_of(source, info) is None or (
-            response >= _MIN_RESPONSE and apparent_jy >= _MIN_APPARENT_JY
-        )
-        if seen and source.name not in names:
-            others.append(source)
-    return sorted(targets + _without_targets(others, targets), key=lambda source: source.name)
-
-
-def problem_of(source: Source, info: MsInfo) -> str | None:
-    """Say why a source cannot be measured in an MS.
-
-    Parameters
-    ----------
-    source : Source
-        The source.
-    info : MsInfo
-        The MS.
-
-    Returns
-    -------
-    str or None
-        A sentence; None if it can.
-    """
-    try:
-        check_in_field(source, info)
-    except InputError as error:
-        return str(error)
-    return None
-
-
-def _without_targets(others: list[Source], targets: list[Source]) -> list[Source]:
-    """Leave out the catalogue's entries for the targets themselves."""
-    if not others or not targets:
-        return others
-    from astropy import units
-    from astropy.coordinates import SkyCoord
-
-    def positions(sources: list[Source]) -> SkyCoord:
-        return SkyCoord([s.ra_deg for s in sources], [s.dec_deg for s in sources], unit="deg")
-
-    apart = positions(others).match_to_catalog_sky(positions(targets))[1]
-    is_other = apart > _SAME_SOURCE_ARCSEC * units.arcsec
-    return [source for source, keep in zip(others, is_other, strict=True) if keep]
+    known = [source for source in options.field_model if source.name not in names]
+    others = other_sources(known, targets, info)
+    return sorted(targets + others, key=lambda source: source.name)
 
 
 class _Uvfit:

@@ -14,35 +14,58 @@ _AMPLITUDE_SCATTER: Final = 0.1
 _DELAY_SCATTER_NS: Final = 1.0
 _BANDPASS_SCATTER: Final = 0.05
 _HALF_BAND_HZ: Final = 93.75e6
+_AMPLITUDE_DRIFT_SCATTER: Final = 0.02
+_PHASE_DRIFT_SCATTER_RAD: Final = float(np.deg2rad(10.0))
 _POLARIZATIONS: Final = ("XX", "YY")
 
+DRIFT_PERIOD_HOURS: Final = 7.0
+"""Not a fraction of the sidereal day: the same transit a night later meets other gains."""
+DRIFT_EPOCH_JD: Final = 2461000.5
+
+DEAD_AMPLITUDE: Final = 0.1
+"""Gain of an antenna that receives nothing: a hundredth of the noise power is left."""
+
 GAIN_FORMULA: Final = (
-    "g(f) = amplitude * (1 + slope * x + curvature * x**2)"
-    " * exp(i * (phase_rad + 2 pi * delay_ns * 1e-9 * (f - f0))),"
-    " x = (f - f0) / 93.75 MHz, f0 = 1.4 GHz"
+    "g(f, t) = amplitude * (1 + slope * x + curvature * x**2)"
+    " * exp(i * (phase_rad + 2 pi * delay_ns * 1e-9 * (f - f0)))"
+    " * (1 + amplitude_drift * sin(w + amplitude_drift_phase_rad))"
+    " * exp(i * phase_drift_rad * sin(w + phase_drift_phase_rad)),"
+    " x = (f - f0) / 93.75 MHz, f0 = 1.4 GHz,"
+    " w = 2 pi * (t - t0) / 7 h, t0 = JD 2461000.5 (UTC)"
 )
 
 
 class AntennaGain(Model):
-    """Gain of one antenna in one polarization, constant through the night: `GAIN_FORMULA`."""
+    """Gain of one antenna in one polarization, a bandpass times a slow drift: `GAIN_FORMULA`.
+
+    What is not given leaves the signal as it is.
+    """
 
     station: int
     """Station number (1-based)."""
     polarization: str
     """XX or YY."""
-    amplitude: float
-    """At 1.4 GHz."""
-    phase_rad: float
-    """At 1.4 GHz, in radians."""
-    delay_ns: float
+    amplitude: float = 1.0
+    """At 1.4 GHz, without the drift."""
+    phase_rad: float = 0.0
+    """At 1.4 GHz, without the drift, in radians."""
+    delay_ns: float = 0.0
     """Slope of the phase, in nanoseconds."""
-    slope: float
+    slope: float = 0.0
     """Linear term of the amplitude across half the band."""
-    curvature: float
+    curvature: float = 0.0
     """Quadratic term of the amplitude across half the band."""
+    amplitude_drift: float = 0.0
+    """Semi-amplitude of the drift of the amplitude, a fraction of it."""
+    amplitude_drift_phase_rad: float = 0.0
+    """Where in its period that drift is at `DRIFT_EPOCH_JD`, in radians."""
+    phase_drift_rad: float = 0.0
+    """Semi-amplitude of the drift of the phase, in radians."""
+    phase_drift_phase_rad: float = 0.0
+    """Where in its period that drift is at `DRIFT_EPOCH_JD`, in radians."""
 
-    def at(self, freq_hz: npt.ArrayLike) -> npt.NDArray[np.complex128]:
-        """Evaluate the gain.
+    def bandpass(self, freq_hz: npt.ArrayLike) -> npt.NDArray[np.complex128]:
+        """Evaluate the part that stays the same from night to night.
 
         Parameters
         ----------
@@ -60,36 +83,93 @@ class AntennaGain(Model):
         phase = self.phase_rad + 2 * np.pi * self.delay_ns * 1e-9 * offset_hz
         return np.asarray(amplitude * np.exp(1j * phase))
 
+    def drift(self, times_jd: npt.ArrayLike) -> npt.NDArray[np.complex128]:
+        """Evaluate the part that is the same in all channels.
+
+        Parameters
+        ----------
+        times_jd : array_like, shape (ntimes,)
+            Julian dates (UTC).
+
+        Returns
+        -------
+        ndarray of complex128, shape (ntimes,)
+            Complex gains, dimensionless.
+        """
+        hours = (np.asarray(times_jd, dtype=float) - DRIFT_EPOCH_JD) * 24.0
+        turn = 2 * np.pi * hours / DRIFT_PERIOD_HOURS
+        amplitude = 1 + self.amplitude_drift * np.sin(turn + self.amplitude_drift_phase_rad)
+        phase = self.phase_drift_rad * np.sin(turn + self.phase_drift_phase_rad)
+        return np.asarray(amplitude * np.exp(1j * phase))
+
+    def at(self, freq_hz: npt.ArrayLike, times_jd: npt.ArrayLike) -> npt.NDArray[np.complex128]:
+        """Evaluate the gain.
+
+        Parameters
+        ----------
+        freq_hz : array_like, shape (nchan,)
+            Frequencies in Hz.
+        times_jd : array_like, shape (ntimes,)
+            Julian dates (UTC).
+
+        Returns
+        -------
+        ndarray of complex128, shape (ntimes, nchan)
+            Complex gains, dimensionless.
+        """
+        return self.drift(times_jd)[:, None] * self.bandpass(freq_hz)
+
 
 def gain_array(
-    gains: list[AntennaGain], n_antennas: int, freq_hz: npt.NDArray[np.float64]
+    gains: list[AntennaGain], freq_hz: npt.NDArray[np.float64], times_jd: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.complex64]:
     """Evaluate the gains of an array.
 
     Parameters
     ----------
     gains : list of AntennaGain
-        By station, XX before YY; empty for an array without gain errors.
-    n_antennas : int
-        Number of antennas.
+        By station, XX before YY.
     freq_hz : ndarray of float64, shape (nchan,)
         Channel centres in Hz.
+    times_jd : ndarray of float64, shape (ntimes,)
+        Bin centres, Julian dates (UTC).
 
     Returns
     -------
-    ndarray of complex64, shape (n_antennas, 2, nchan)
+    ndarray of complex64, shape (ntimes, nants, 2, nchan)
         Complex gains in XX and YY, dimensionless.
     """
-    shape = (n_antennas, len(_POLARIZATIONS), len(freq_hz))
-    if not gains:
-        return np.ones(shape, dtype=np.complex64)
-    return np.array([gain.at(freq_hz) for gain in gains], dtype=np.complex64).reshape(shape)
+    bandpass = np.array([gain.bandpass(freq_hz) for gain in gains])
+    drift = np.array([gain.drift(times_jd) for gain in gains])
+    product = np.asarray(drift.T[..., None] * bandpass, dtype=np.complex64)
+    return product.reshape(len(times_jd), -1, len(_POLARIZATIONS), len(freq_hz))
+
+
+def ideal_gains(stations: tuple[int, ...]) -> list[AntennaGain]:
+    """Give every antenna a gain of one.
+
+    Parameters
+    ----------
+    stations : tuple of int
+        Station numbers (1-based).
+
+    Returns
+    -------
+    list of AntennaGain
+        By station, XX before YY.
+    """
+    return [
+        AntennaGain(station=station, polarization=polarization)
+        for station in stations
+        for polarization in _POLARIZATIONS
+    ]
 
 
 def draw_gains(stations: tuple[int, ...], seed: int) -> list[AntennaGain]:
-    """Draw gain errors: any phase, 10 % in amplitude, 1 ns, a smooth bandpass.
+    """Draw gain errors: any phase, 10 % in amplitude, 1 ns, a smooth bandpass, a slow drift.
 
     A station's gains depend on the seed and its number alone, not on the rest of the array.
+    The drift is of 2 % in amplitude and 10 deg in phase.
 
     Parameters
     ----------
@@ -103,19 +183,51 @@ def draw_gains(stations: tuple[int, ...], seed: int) -> list[AntennaGain]:
     list of AntennaGain
         By station, XX before YY.
     """
-    gains = []
-    for station in stations:
-        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(2, station)))
-        gains += [
-            AntennaGain(
-                station=station,
-                polarization=polarization,
-                amplitude=float(np.exp(rng.normal(0.0, _AMPLITUDE_SCATTER))),
-                phase_rad=float(rng.uniform(-np.pi, np.pi)),
-                delay_ns=float(rng.normal(0.0, _DELAY_SCATTER_NS)),
-                slope=float(rng.normal(0.0, _BANDPASS_SCATTER)),
-                curvature=float(rng.normal(0.0, _BANDPASS_SCATTER)),
-            )
-            for polarization in _POLARIZATIONS
-        ]
-    return gains
+    return [gain for station in stations for gain in _draw_station(station, seed)]
+
+
+def deaden(gains: list[AntennaGain], dead_stations: tuple[int, ...]) -> list[AntennaGain]:
+    """Weaken antennas to `DEAD_AMPLITUDE` of what they were.
+
+    Parameters
+    ----------
+    gains : list of AntennaGain
+        Gains as if all antennas worked.
+    dead_stations : tuple of int
+        Station numbers (1-based) of the antennas that do not.
+
+    Returns
+    -------
+    list of AntennaGain
+        In the same order.
+    """
+    return [
+        gain.model_copy(update={"amplitude": gain.amplitude * DEAD_AMPLITUDE})
+        if gain.station in dead_stations
+        else gain
+        for gain in gains
+    ]
+
+
+def _draw_station(station: int, seed: int) -> list[AntennaGain]:
+    """Draw the gains of one station, XX before YY."""
+    fixed, drift = (
+        np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(purpose, station)))
+        for purpose in (2, 4)
+    )
+    return [
+        AntennaGain(
+            station=station,
+            polarization=polarization,
+            amplitude=float(np.exp(fixed.normal(0.0, _AMPLITUDE_SCATTER))),
+            phase_rad=float(fixed.uniform(-np.pi, np.pi)),
+            delay_ns=float(fixed.normal(0.0, _DELAY_SCATTER_NS)),
+            slope=float(fixed.normal(0.0, _BANDPASS_SCATTER)),
+            curvature=float(fixed.normal(0.0, _BANDPASS_SCATTER)),
+            amplitude_drift=float(drift.normal(0.0, _AMPLITUDE_DRIFT_SCATTER)),
+            amplitude_drift_phase_rad=float(drift.uniform(-np.pi, np.pi)),
+            phase_drift_rad=float(drift.normal(0.0, _PHASE_DRIFT_SCATTER_RAD)),
+            phase_drift_phase_rad=float(drift.uniform(-np.pi, np.pi)),
+        )
+        for polarization in _POLARIZATIONS
+    ]

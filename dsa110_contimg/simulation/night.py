@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from dsa110_contimg.catalog.sources import Source, write_sources
+from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import InputError, TransientError
 from dsa110_contimg.instrument import (
     N_CHANNELS_PER_SUBBAND,
@@ -25,24 +24,31 @@ from dsa110_contimg.instrument import (
     subband_channel_freqs_hz,
 )
 from dsa110_contimg.models import Model
-from dsa110_contimg.provenance import package_versions
 from dsa110_contimg.simulation.array import (
     antenna_positions_m,
     baseline_pairs,
     select_stations,
 )
-from dsa110_contimg.simulation.gains import draw_gains, gain_array
+from dsa110_contimg.simulation.directory import NightTruth, claim_directory, require_space
+from dsa110_contimg.simulation.gains import deaden, draw_gains, gain_array, ideal_gains
+from dsa110_contimg.simulation.rfi import draw_dead_stations, draw_events, rfi_phasors
 from dsa110_contimg.simulation.schedule import PlannedGroup, plan_groups
-from dsa110_contimg.simulation.sky import default_field, track_sources
+from dsa110_contimg.simulation.sky import (
+    default_field,
+    track_sources,
+    transiting_calibrator,
+)
 from dsa110_contimg.simulation.truth import (
+    CALIBRATORS_FILE,
     GAINS_FILE,
+    RFI_FILE,
     SOURCES_FILE,
     TRUTH_FILE,
-    read_truth_meta,
-    write_gains,
-    write_truth,
+    read_gains,
 )
-from dsa110_contimg.storage.files import atomic_path
+
+if TYPE_CHECKING:
+    from dsa110_contimg.simulation.visibilities import Complexes, Floats
 
 DEFAULT_START: Final = datetime(2026, 1, 25, 8, 6, 19, tzinfo=UTC)
 """0834+555, the classic calibrator, crosses the meridian as the first group ends."""
@@ -74,7 +80,15 @@ class SimulationOptions(Model):
     missing: tuple[str, ...] = Field(default=(), max_length=N_SUBBANDS - 1)
     """Subbands (``sb00`` .. ``sb15``) that are left out of every group."""
     gain_errors: bool = False
-    """Multiply the data with antenna gains, which are written beside them."""
+    """Multiply the data with antenna gains that drift, which are written beside them."""
+    rfi: bool = False
+    """Add carriers and bursts of interference, which are written beside the data."""
+    dead_antennas: int | None = Field(default=None, ge=0, validate_default=True)
+    """Antennas that receive nothing; None makes one if there is interference, else none."""
+    calibrator_jy: float | None = Field(default=None, gt=0.0)
+    """Flux density at 1.4 GHz of a calibrator that transits 0.1 deg north of the pointing."""
+    calibrator_group: int = Field(default=0, ge=0)
+    """Group (0-based) in whose middle it transits."""
     seed: int = Field(default=0, ge=0)
     """Equal seeds give equal bytes."""
 
@@ -92,6 +106,27 @@ class SimulationOptions(Model):
         if bad:
             raise ValueError(f"no such subband: {', '.join(bad)} (they are sb00 to sb15)")
         return tuple(sorted(set(names)))
+
+    @field_validator("dead_antennas")
+    @classmethod
+    def _leave_two(cls, n_dead: int | None, info: ValidationInfo) -> int:
+        """Settle the number, and refuse an array without a baseline."""
+        settled = int(info.data.get("rfi", False)) if n_dead is None else n_dead
+        n_antennas = info.data.get("n_antennas", 0)
+        if settled > max(n_antennas - 2, 0):
+            raise ValueError(f"{settled} of {n_antennas} antennas cannot be dead: two must live")
+        return settled
+
+    @field_validator("calibrator_group")
+    @classmethod
+    def _is_in_the_night(cls, index: int, info: ValidationInfo) -> int:
+        """Refuse a group that is not there, or a transit of nothing."""
+        n_groups = info.data.get("n_groups", index + 1)
+        if index >= n_groups:
+            raise ValueError(f"there is no group {index}: they are 0 to {n_groups - 1}")
+        if index and info.data.get("calibrator_jy", 0.0) is None:
+            raise ValueError("a calibrator needs a flux density")
+        return index
 
 
 class SimulationResult(Model):
@@ -111,6 +146,10 @@ class SimulationResult(Model):
     """Catalogue of the sources to image."""
     gains_path: str | None = None
     """Table of the gain errors, where there are any."""
+    rfi_path: str | None = None
+    """Table of the interference and the dead antennas, where there are any."""
+    calibrators_path: str | None = None
+    """Catalogue of the calibrator, where there is one."""
     seconds: float
     """Wall time."""
 
@@ -147,10 +186,10 @@ def simulate(
     started = time.monotonic()
     night = _Night(options)
     out = night.output_dir
-    _claim_directory(night)
+    night.claim_directory()
     jobs = night.jobs()
     todo = [job for job in jobs if not job[2].exists()]
-    _require_space(night, len(todo))
+    require_space(out, len(todo), night.bytes_per_file())
     n_there = len(jobs) - len(todo)
     if progress:
         progress(n_there, len(jobs))
@@ -166,12 +205,14 @@ def simulate(
             pool.shutdown(cancel_futures=True)
     return SimulationResult(
         output_dir=str(out),
-        groups=night.groups,
+        groups=night.truth.groups,
         files=[str(path) for _, _, path in jobs],
         written=len(todo),
         truth_path=str(out / TRUTH_FILE),
         sources_path=str(out / SOURCES_FILE),
         gains_path=str(out / GAINS_FILE) if options.gain_errors else None,
+        rfi_path=str(out / RFI_FILE) if night.truth.has_rfi else None,
+        calibrators_path=str(out / CALIBRATORS_FILE) if options.calibrator_jy else None,
         seconds=time.monotonic() - started,
     )
 
@@ -182,33 +223,31 @@ class _Night:
     def __init__(self, options: SimulationOptions):
         self.options = options
         self.output_dir = options.output_dir.absolute()
-        self.groups = plan_groups(
-            options.start,
-            options.n_groups,
-            jitter=options.jitter,
-            missing=options.missing,
-            seed=options.seed,
-        )
-        if options.sources is None:
-            middle_jd = (self.groups[0].mid_jd + self.groups[-1].mid_jd) / 2
-            self.targets, field = default_field(
-                options.dec_deg, middle_jd, options.n_groups, options.seed
-            )
-            self.sources = [*self.targets, *field]
-        else:
-            self.sources = self.targets = list(options.sources)
-            _require_fluxes(self.sources)
-        self.stations = select_stations(options.n_antennas)
+        self.truth = _decide(options)
         self.baselines = baseline_pairs(options.n_antennas)
-        self.gains = draw_gains(self.stations, options.seed) if options.gain_errors else []
+        self.gains = self.truth.gain_errors or deaden(
+            ideal_gains(self.truth.stations), self.truth.dead_stations
+        )
+
+    def claim_directory(self) -> None:
+        """Write the truth into the directory, or find it there."""
+        claim_directory(self.output_dir, self.truth)
+        if self.truth.gain_errors:
+            # What stands there rules: an earlier version may have begun the night.
+            self.gains = read_gains(self.output_dir / GAINS_FILE)
 
     def jobs(self) -> list[tuple[PlannedGroup, int, Path]]:
         """Group, subband and path of every file."""
         return [
             (group, int(subband.removeprefix("sb")), self.output_dir / name)
-            for group in self.groups
+            for group in self.truth.groups
             for subband, name in group.file_names.items()
         ]
+
+    def bytes_per_file(self) -> int:
+        """Size of the data of one file."""
+        n_rows = N_TIMES * len(self.baselines[0])
+        return n_rows * N_CHANNELS_PER_SUBBAND * _BYTES_PER_VISIBILITY
 
     def write(self, group: PlannedGroup, subband: int, path: Path) -> None:
         """Simulate and write one file."""
@@ -217,16 +256,15 @@ class _Night:
         options = self.options
         freq_hz = subband_channel_freqs_hz(subband)
         positions_m = antenna_positions_m()
-        antennas = np.array(self.stations) - 1
+        antennas = np.array(self.truth.stations) - 1
         local_m = visibilities.to_meridian_frame(positions_m[antennas])
         uvw_m = visibilities.meridian_uvw_m(local_m, options.dec_deg)
-        track = track_sources(self.sources, options.dec_deg, group.times_jd())
         # A stream per file makes the bytes independent of who writes which file, and when.
         stream = np.random.SeedSequence(options.seed, spawn_key=(3, group.index, subband))
         data = visibilities.simulate_visibilities(
-            visibilities.antenna_phasors(local_m, track, freq_hz),
+            self._phasors(group, local_m, freq_hz),
             self.baselines,
-            gain_array(self.gains, len(antennas), freq_hz),
+            gain_array(self.gains, freq_hz, group.times_jd()),
             options.sefd_jy,
             np.random.Generator(np.random.SFC64(stream)),
         )
@@ -244,73 +282,72 @@ class _Night:
         except OSError as error:
             raise TransientError(f"cannot write {path}: {error}", reason="write_failed") from error
 
+    def _phasors(self, group: PlannedGroup, local_m: Floats, freq_hz: Floats) -> Complexes:
+        """Make what each antenna receives, from the sky and from the ground."""
+        from dsa110_contimg.simulation.visibilities import antenna_phasors
 
-def _require_fluxes(sources: list[Source]) -> None:
-    """Refuse a sky whose brightness is not known."""
-    without = [source.name for source in sources if source.flux_jy is None]
+        truth, times_jd = self.truth, group.times_jd()
+        track = track_sources(truth.sources, self.options.dec_deg, times_jd)
+        phasors = antenna_phasors(local_m, track, freq_hz)
+        events = [event for event in truth.events if event.group == group.index]
+        if events:
+            ground = rfi_phasors(events, truth.stations, freq_hz, times_jd, self.options.seed)
+            phasors = np.concatenate([phasors, ground], axis=2)
+        phasors[:, np.isin(truth.stations, truth.dead_stations)] = 0
+        return phasors
+
+
+def _decide(options: SimulationOptions) -> NightTruth:
+    """Settle all that is not noise."""
+    groups = plan_groups(
+        options.start,
+        options.n_groups,
+        jitter=options.jitter,
+        missing=options.missing,
+        seed=options.seed,
+    )
+    targets, others = _sky(options, groups)
+    calibrators = []
+    if options.calibrator_jy is not None:
+        transit_jd = groups[options.calibrator_group].mid_jd
+        calibrators = [transiting_calibrator(options.dec_deg, transit_jd, options.calibrator_jy)]
+    stations = select_stations(options.n_antennas)
+    dead = draw_dead_stations(stations, options.dead_antennas or 0, options.seed)
+    gains = deaden(draw_gains(stations, options.seed), dead) if options.gain_errors else []
+    return NightTruth(
+        options=_recorded(options),
+        option_defaults=_recorded(SimulationOptions(output_dir=options.output_dir)),
+        groups=groups,
+        dec_deg=options.dec_deg,
+        stations=stations,
+        sources=[*targets, *others, *calibrators],
+        targets=targets,
+        calibrators=calibrators,
+        gain_errors=gains,
+        events=[event for group in groups for event in draw_events(group, options.seed)]
+        if options.rfi
+        else [],
+        dead_stations=dead,
+    )
+
+
+def _recorded(options: SimulationOptions) -> dict[str, Any]:
+    """Turn the options into what the truth says of them."""
+    return options.model_dump(mode="json", exclude={"output_dir"})
+
+
+def _sky(
+    options: SimulationOptions, groups: list[PlannedGroup]
+) -> tuple[list[Source], list[Source]]:
+    """Give the sources to image, and the others of the field."""
+    if options.sources is None:
+        middle_jd = (groups[0].mid_jd + groups[-1].mid_jd) / 2
+        return default_field(options.dec_deg, middle_jd, options.n_groups, options.seed)
+    without = [source.name for source in options.sources if source.flux_jy is None]
     if without:
         raise InputError(
             f"the source(s) {', '.join(without)} have no flux density",
             reason="no_flux",
             remedy="give the catalogue a column flux_jy",
         )
-
-
-def _require_space(night: _Night, n_files: int) -> None:
-    """Refuse to begin what the disk cannot hold."""
-    n_rows = N_TIMES * len(night.baselines[0])
-    needed = n_files * n_rows * N_CHANNELS_PER_SUBBAND * _BYTES_PER_VISIBILITY
-    free = shutil.disk_usage(night.output_dir).free
-    if free < needed:
-        raise TransientError(
-            f"{night.output_dir} has {free / 1e9:.2f} GB free, and {n_files} files need"
-            f" {needed / 1e9:.2f} GB",
-            reason="no_space",
-            remedy="simulate fewer groups or antennas, or elsewhere",
-        )
-
-
-def _claim_directory(night: _Night) -> None:
-    """Write the truth into an empty directory, or see that this very night is there."""
-    out = night.output_dir
-    options = night.options.model_dump(mode="json", exclude={"output_dir"})
-    if (out / TRUTH_FILE).exists():
-        if read_truth_meta(out / TRUTH_FILE).get("options") != options:
-            raise InputError(
-                f"{out} holds a night that was simulated with other options",
-                reason="other_night",
-                remedy="choose another directory, or remove this one yourself",
-            )
-    else:
-        _require_empty(out)
-        names = {source.name for source in night.targets}
-        meta = {
-            "options": options,
-            "versions": package_versions(),
-            "stations": list(night.stations),
-        }
-        # First of all: it marks the directory as this night's, should the run be interrupted.
-        write_truth(
-            out / TRUTH_FILE, night.sources, names, night.groups, night.options.dec_deg, meta
-        )
-    if not (out / SOURCES_FILE).exists():
-        with atomic_path(out / SOURCES_FILE) as temporary:
-            write_sources(night.targets, temporary)
-    if night.gains and not (out / GAINS_FILE).exists():
-        write_gains(out / GAINS_FILE, night.gains)
-
-
-def _require_empty(out: Path) -> None:
-    """Make the directory, or refuse one that holds something else."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        present = sorted(path.name for path in out.iterdir())
-    except OSError as error:
-        raise InputError(f"cannot use {out}: {error}", reason="output_directory") from error
-    if present:
-        raise InputError(
-            f"{out} is not empty and holds no simulated night: it has {present[0]}"
-            + (f" and {len(present) - 1} more" if present[1:] else ""),
-            reason="directory_not_empty",
-            remedy="choose an empty directory",
-        )
+    return list(options.sources), []

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dsa110_contimg.astrometry import meridian_icrs_deg, observed_ha_dec
-from dsa110_contimg.catalog.sources import Source
+from dsa110_contimg.catalog.sources import Source, position_name
 from dsa110_contimg.instrument import primary_beam_attenuation
 
 Floats = npt.NDArray[np.float64]
@@ -30,6 +30,8 @@ _FIELD_SPECTRAL_INDEX: Final = (-1.0, 0.2)
 _FIELD_HALF_HEIGHT_DEG: Final = 1.2
 _FIELD_HALF_WIDTH_DEG: Final = 1.2
 _GROUP_DRIFT_DEG: Final = 1.292
+_CALIBRATOR_NORTH_DEG: Final = 0.1
+_CALIBRATOR_SPECTRAL_INDEX: Final = -0.5
 _BEYOND_BEAM_DEG: Final = 10.0
 """Sources that stay farther from the pointing than this (response 1e-12) are left out."""
 
@@ -169,6 +171,34 @@ def default_field(
         for _ in range(n_groups * _FIELD_SOURCES_PER_GROUP)
     ]
     return targets, field
+
+
+def transiting_calibrator(dec_deg: float, transit_jd: float, flux_jy: float) -> Source:
+    """Place a calibrator on the meridian, 0.1 deg north of the pointing.
+
+    Parameters
+    ----------
+    dec_deg : float
+        Declination of date of the pointing, in degrees.
+    transit_jd : float
+        When it crosses the meridian, a Julian date (UTC).
+    flux_jy : float
+        Flux density at 1.4 GHz in Jy.
+
+    Returns
+    -------
+    Source
+        Named ``CAL`` and its position, with a spectral index of -0.5.
+    """
+    position = meridian_icrs_deg(dec_deg + _CALIBRATOR_NORTH_DEG, transit_jd)
+    ra_deg, cal_dec_deg = (round(angle_deg, 6) for angle_deg in position)
+    return Source(
+        name=f"CAL{position_name(ra_deg, cal_dec_deg)}",
+        ra_deg=ra_deg % 360.0,
+        dec_deg=cal_dec_deg,
+        flux_jy=flux_jy,
+        spectral_index=_CALIBRATOR_SPECTRAL_INDEX,
+    )
 
 
 def _source_at(

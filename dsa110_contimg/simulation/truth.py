@@ -10,23 +10,18 @@ import numpy as np
 from dsa110_contimg.astrometry import meridian_icrs_deg
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import InputError
-from dsa110_contimg.instrument import (
-    N_SUBBANDS,
-    primary_beam_attenuation,
-    subband_channel_freqs_hz,
-)
+from dsa110_contimg.instrument import BAND_CENTER_FREQ_HZ, primary_beam_attenuation
 from dsa110_contimg.simulation.gains import GAIN_FORMULA, AntennaGain
+from dsa110_contimg.simulation.rfi import RfiEvent, RfiTruth
 from dsa110_contimg.simulation.schedule import PlannedGroup
 from dsa110_contimg.simulation.sky import SkyTrack, track_sources
 from dsa110_contimg.storage.files import atomic_path
 
 TRUTH_FILE: Final = "truth.ecsv"
 GAINS_FILE: Final = "truth_gains.ecsv"
+RFI_FILE: Final = "truth_rfi.ecsv"
 SOURCES_FILE: Final = "sources.ecsv"
-
-BAND_CENTER_HZ: Final = float(
-    (subband_channel_freqs_hz(0)[0] + subband_channel_freqs_hz(N_SUBBANDS - 1)[-1]) / 2
-)
+CALIBRATORS_FILE: Final = "calibrators.ecsv"
 
 _COLUMNS: Final = {
     "group": ("", "index of the group in the night"),
@@ -45,6 +40,18 @@ _COLUMNS: Final = {
     "apparent_flux_jy": ("Jy", "flux density at band_center_hz times primary_beam"),
 }
 """Column to unit and meaning."""
+
+_RFI_COLUMNS: Final = {
+    "group": ("", int, "index of the group in the night"),
+    "emitter": ("", int, "number of the emitter in its group"),
+    "kind": ("", str, "carrier or burst"),
+    "first_freq_hz": ("Hz", float, "centre of the lowest channel"),
+    "last_freq_hz": ("Hz", float, "centre of the highest channel"),
+    "first_time_jd": ("d", float, "centre of the first integration, Julian date (UTC)"),
+    "last_time_jd": ("d", float, "centre of the last integration, Julian date (UTC)"),
+    "flux_jy": ("Jy", float, "visibility amplitude of the median baseline, XX and YY alike"),
+}
+"""Column to unit, type and meaning."""
 
 
 def write_truth(
@@ -94,15 +101,15 @@ def write_truth(
     for name, (unit, description) in _COLUMNS.items():
         table[name].unit = unit or None
         table[name].description = description
-    table.meta.update(meta, band_center_hz=BAND_CENTER_HZ, groups=described)
+    table.meta.update(meta, band_center_hz=BAND_CENTER_FREQ_HZ, groups=described)
     with atomic_path(path) as temporary:
         table.write(temporary, format="ascii.ecsv")
 
 
 def _source_rows(track: SkyTrack, target_names: set[str]) -> list[dict[str, Any]]:
     """Describe the sources as one group sees them."""
-    band_center = np.array([BAND_CENTER_HZ])
-    beam = primary_beam_attenuation(track.separation_deg, BAND_CENTER_HZ).mean(axis=1)
+    band_center = np.array([BAND_CENTER_FREQ_HZ])
+    beam = primary_beam_attenuation(track.separation_deg, BAND_CENTER_FREQ_HZ).mean(axis=1)
     apparent = track.apparent_flux_jy(band_center)[..., 0].mean(axis=1)
     return [
         {
@@ -118,7 +125,7 @@ def _source_rows(track: SkyTrack, target_names: set[str]) -> list[dict[str, Any]
     ]
 
 
-def write_gains(path: Path, gains: list[AntennaGain]) -> None:
+def write_gains(path: Path, gains: list[AntennaGain], dead_stations: tuple[int, ...]) -> None:
     """Write the gain errors, one row per station and polarization.
 
     Parameters
@@ -127,13 +134,17 @@ def write_gains(path: Path, gains: list[AntennaGain]) -> None:
         The ECSV file.
     gains : list of AntennaGain
         What the visibilities were multiplied with.
+    dead_stations : tuple of int
+        Stations that receive nothing but their own noise.
     """
     from astropy.table import Table
 
     table = Table(rows=[gain.model_dump() for gain in gains], names=list(AntennaGain.model_fields))
     table.meta.update(
         formula=GAIN_FORMULA,
-        convention="visibility of ant_1, ant_2 = g_1 * conj(g_2) * (sources + noise)",
+        convention="visibility of ant_1, ant_2 = g_1 * conj(g_2) * (sources + RFI + noise),"
+        " without sources and RFI where one of the two is dead",
+        dead_stations=list(dead_stations),
     )
     with atomic_path(path) as temporary:
         table.write(temporary, format="ascii.ecsv")
@@ -150,12 +161,63 @@ def read_gains(path: Path) -> list[AntennaGain]:
     Returns
     -------
     list of AntennaGain
-        By station, XX before YY.
+        By station, XX before YY; without drift if the night was simulated before there was any.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    table = _read_table(path)
+    return [AntennaGain.model_validate(dict(zip(row.colnames, row, strict=True))) for row in table]
+
+
+def write_rfi(path: Path, truth: RfiTruth) -> None:
+    """Write the interference, one row per event, and the dead antennas.
+
+    Parameters
+    ----------
+    path : Path
+        The ECSV file.
+    truth : RfiTruth
+        What was injected.
     """
     from astropy.table import Table
 
-    table = Table.read(path, format="ascii.ecsv")
-    return [AntennaGain.model_validate(dict(zip(row.colnames, row, strict=True))) for row in table]
+    table = Table(
+        rows=[event.model_dump(mode="json") for event in truth.events] or None,
+        names=list(_RFI_COLUMNS),
+        dtype=[kind for _, kind, _ in _RFI_COLUMNS.values()],
+    )
+    for name, (unit, _, description) in _RFI_COLUMNS.items():
+        table[name].unit = unit or None
+        table[name].description = description
+    table.meta.update(dead_stations=truth.dead_stations)
+    with atomic_path(path) as temporary:
+        table.write(temporary, format="ascii.ecsv")
+
+
+def read_rfi(path: Path) -> RfiTruth:
+    """Read the interference of a night.
+
+    Parameters
+    ----------
+    path : Path
+        Its ``truth_rfi.ecsv``.
+
+    Returns
+    -------
+    RfiTruth
+        The events and the dead antennas.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    table = _read_table(path)
+    events = [RfiEvent.model_validate(dict(zip(row.colnames, row, strict=True))) for row in table]
+    return RfiTruth(events=events, dead_stations=table.meta["dead_stations"])
 
 
 def read_truth_meta(path: Path) -> dict[str, Any]:
@@ -176,10 +238,15 @@ def read_truth_meta(path: Path) -> dict[str, Any]:
     InputError
         If the file cannot be read.
     """
+    return dict(_read_table(path).meta)
+
+
+def _read_table(path: Path) -> Any:
+    """Read an ECSV file."""
     from astropy.table import Table
 
     try:
-        return dict(Table.read(path, format="ascii.ecsv").meta)
+        return Table.read(path, format="ascii.ecsv")
     except (OSError, ValueError) as error:
         raise InputError(
             f"cannot read {path}: {error}",

@@ -117,15 +117,15 @@ def simulate_visibilities(
     sefd_jy: float,
     rng: np.random.Generator,
 ) -> Complexes:
-    """Visibilities of one subband: sources, system noise and antenna gains.
+    """Visibilities of one subband: sources, interference, system noise and antenna gains.
 
     Parameters
     ----------
     phasors : ndarray of complex64, shape (ntimes, nants, nsources, nchan)
-        As `antenna_phasors` gives them.
+        As `antenna_phasors` gives them for the sky, `rfi.rfi_phasors` for interference.
     baselines : tuple of ndarray of int64, each of shape (nbls,)
         First and second antenna, as indices.
-    gains : ndarray of complex64, shape (nants, 2, nchan)
+    gains : ndarray of complex64, shape (ntimes, nants, 2, nchan)
         Antenna gains in XX and YY; a baseline gets the first's times the second's conjugate.
     sefd_jy : float
         System equivalent flux density in Jy: the noise, and the power of the autocorrelations.
@@ -146,7 +146,7 @@ def simulate_visibilities(
         np.ascontiguousarray(phasors.real),
         np.ascontiguousarray(phasors.imag),
         *baselines,
-        np.ascontiguousarray(gains.transpose(0, 2, 1)),
+        np.ascontiguousarray(gains.transpose(0, 1, 3, 2)),
         np.float32(thermal_noise_jy(sefd_jy)),
         np.float32(sefd_jy),
         data,
@@ -184,5 +184,5 @@ def _add_sources(
                     else:
                         re = total_re[c] + value.real * noise
                         im = total_im[c] + value.imag * noise
-                    gain = gains[i, c, p] * np.conj(gains[j, c, p])
+                    gain = gains[t, i, c, p] * np.conj(gains[t, j, c, p])
                     data[t, b, c, p] = complex(re, im) * gain

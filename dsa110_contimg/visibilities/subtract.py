@@ -1,4 +1,4 @@
-"""Take known sources out of the visibilities of a window, or out of their averages."""
+"""Predict known sources, or take them out of the visibilities of a window or of their averages."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def subtract_sources(
     """
     if not sources:
         return window
-    model = _predict(window, info, sources, np.array(flux_jy, np.float32))
+    model = predict_window(window, info, sources, flux_jy)
     left = window.data - model[:, :, None]
     return replace(window, data=np.where(window.weight > 0.0, left, np.complex64(0.0)))
 
@@ -100,10 +100,33 @@ def subtract_from_cells(
     return left
 
 
-def _predict(
-    window: Window, info: MsInfo, sources: Sequence[Source], flux_jy: npt.NDArray[np.float32]
+def predict_window(
+    window: Window, info: MsInfo, sources: Sequence[Source], flux_jy: Sequence[float]
 ) -> npt.NDArray[np.complex64]:
-    """Add up the sources in every visibility, shape (nrow, nchan)."""
+    """Predict point sources, as the primary beam saw them, in every visibility of a window.
+
+    Parameters
+    ----------
+    window : Window
+        As read.
+    info : MsInfo
+        The MS.
+    sources : sequence of Source
+        Where; at least one.
+    flux_jy : sequence of float
+        Flux density of each in this window in Jy, before the primary beam.
+
+    Returns
+    -------
+    ndarray of complex64, shape (nrow, nchan)
+        Stokes I in Jy.
+
+    Raises
+    ------
+    ScienceQualityError
+        If the channels are not equally spaced.
+    """
+    flux = np.array(flux_jy, np.float32)
     time, n_times = count_integrations(window)
     placed = place_sources(sources, info, window.spw, n_times)
     n_rows, n_chan = window.data.shape[:2]
@@ -114,7 +137,7 @@ def _predict(
         cells = _every_visibility(window, rows, time)
         design = np.empty((2, len(cells.weight), len(sources)), np.float32)
         fill_design(cells, 0, len(cells.freq_hz), placed, design)
-        real, imag = design @ flux_jy
+        real, imag = design @ flux
         model[rows].real, model[rows].imag = real.reshape(-1, n_chan), imag.reshape(-1, n_chan)
     return model
 

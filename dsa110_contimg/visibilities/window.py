@@ -227,19 +227,19 @@ def average_window(window: Window, rotation: FloatArray, options: Averaging) -> 
     n_averaged = np.diff(np.r_[starts, len(window.freqs_hz)])
     uvw_m = window.uvw_m @ rotation.T
     sums, weight = _sum_channels(window, uvw_m[:, 2] - window.uvw_m[:, 2], starts)
-    group = _group_rows(window, options.integrations)
-    sums, weight = _sum_groups(sums, group), _sum_groups(weight, group)
-    rows_per_group = _sum_groups(np.ones(len(group)), group)
+    group = group_rows(window, options.integrations)
+    sums, weight = sum_groups(sums, group), sum_groups(weight, group)
+    rows_per_group = sum_groups(np.ones(len(group)), group)
     first = np.unique(group, return_index=True)[1]
     return Window(
         spw=window.spw,
         freqs_hz=np.add.reduceat(window.freqs_hz, starts) / n_averaged,
         widths_hz=np.add.reduceat(window.widths_hz, starts),
-        time_mjd_s=_sum_groups(window.time_mjd_s, group) / rows_per_group,
-        interval_s=_sum_groups(window.interval_s, group),
+        time_mjd_s=sum_groups(window.time_mjd_s, group) / rows_per_group,
+        interval_s=sum_groups(window.interval_s, group),
         antenna1=window.antenna1[first],
         antenna2=window.antenna2[first],
-        uvw_m=_sum_groups(uvw_m, group) / rows_per_group[:, None],
+        uvw_m=sum_groups(uvw_m, group) / rows_per_group[:, None],
         data=np.divide(sums, weight, out=np.zeros_like(sums), where=weight > 0.0),
         weight=weight,
     )
@@ -277,16 +277,42 @@ def _sum_channels(
     return sums, weight
 
 
-def _group_rows(window: Window, integrations: int) -> npt.NDArray[np.intp]:
-    """Give the rows to be averaged into one the same number."""
+def group_rows(window: Window, integrations: int) -> npt.NDArray[np.intp]:
+    """Give the rows to be averaged into one the same number.
+
+    Parameters
+    ----------
+    window : Window
+        The window.
+    integrations : int
+        Number of integrations that are averaged.
+
+    Returns
+    -------
+    ndarray of intp, shape (nrow,)
+        Numbers from 0, in order of time, then baseline.
+    """
     times = np.unique(window.time_mjd_s, return_inverse=True)[1] // integrations
     n_antennas = 1 + max(window.antenna1.max(), window.antenna2.max())
     key = (times * n_antennas + window.antenna1) * n_antennas + window.antenna2
     return np.asarray(np.unique(key, return_inverse=True)[1])
 
 
-def _sum_groups(values: npt.NDArray[Any], group: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
-    """Add up the rows of each group."""
+def sum_groups(values: npt.NDArray[Any], group: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
+    """Add up the rows of each group.
+
+    Parameters
+    ----------
+    values : ndarray, shape (nrow, ...)
+        What is added up.
+    group : ndarray of intp, shape (nrow,)
+        Number of each row's group; none is left out.
+
+    Returns
+    -------
+    ndarray, shape (ngroup, ...)
+        The sums.
+    """
     order = np.argsort(group, kind="stable")
     starts = np.flatnonzero(np.diff(group[order], prepend=-1))
     return np.asarray(np.add.reduceat(values[order], starts, axis=0))

@@ -45,6 +45,8 @@ def test_every_option_arrives(tmp_path: Path) -> None:
     out = tmp_path / "night"
     arguments = [out, "--start", "2026-02-01T10:00:00", "--sources", sources, "--dec-deg", 37.1]
     arguments += ["--sefd-jy", 12.5, "--no-jitter", "--gain-errors", "--seed", 4, "--json", *FEW]
+    arguments += ["--rfi", "--dead-antennas", 0, "--calibrator-jy", 2.5]
+    arguments += ["--groups", 2, "--calibrator-group", 1]
     done = run(*arguments)
     assert done.returncode == 0, done.stderr
     from dsa110_contimg.simulation.truth import read_truth_meta
@@ -56,6 +58,8 @@ def test_every_option_arrives(tmp_path: Path) -> None:
     assert [source.name for source in options.sources or ()] == ["J1"]
     assert (options.dec_deg, options.sefd_jy, options.seed) == (37.1, 12.5, 4)
     assert (options.jitter, options.gain_errors, options.n_antennas) == (False, True, 3)
+    assert (options.rfi, options.dead_antennas) == (True, 0)
+    assert (options.calibrator_jy, options.calibrator_group) == (2.5, 1)
     assert {name[:19] for name in json.loads(done.stdout)["groups"][0]["file_names"].values()} == {
         "2026-02-01T10:00:00"
     }
@@ -80,6 +84,14 @@ def test_a_second_run_says_that_there_is_nothing_to_do(tmp_path: Path) -> None:
     assert "nothing to do: all 2 files" in again.stdout
 
 
+def test_the_summary_names_everything_that_was_written(tmp_path: Path) -> None:
+    done = run(tmp_path / "night", *FEW, "--gain-errors", "--rfi", "--calibrator-jy", 1)
+    assert done.returncode == 0, done.stderr
+    beside = {path.name for path in (tmp_path / "night").glob("*.ecsv")}
+    assert len(beside) == 5
+    assert all(str(tmp_path / "night" / name) in done.stdout for name in beside)
+
+
 def test_another_night_in_the_directory_fails_with_a_reason(tmp_path: Path) -> None:
     run(tmp_path / "night", *FEW)
     done = run(tmp_path / "night", *FEW, "--seed", 1)
@@ -95,6 +107,8 @@ def test_another_night_in_the_directory_fails_with_a_reason(tmp_path: Path) -> N
         ["--missing", "sb16"],
         ["--start", "yesterday"],
         ["--groups", "none"],
+        ["--dead-antennas", "95"],
+        ["--calibrator-jy", "1", "--calibrator-group", "1"],
         ["--no-such-option"],
     ],
 )

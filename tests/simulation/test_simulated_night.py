@@ -43,6 +43,8 @@ def test_equal_options_give_equal_bytes_whatever_the_number_of_workers(tmp_path:
                 n_antennas=4,
                 missing=TWO_SUBBANDS,
                 gain_errors=True,
+                rfi=True,
+                calibrator_jy=3.0,
             ),
             workers=workers,
         )
@@ -50,7 +52,15 @@ def test_equal_options_give_equal_bytes_whatever_the_number_of_workers(tmp_path:
     ]
     assert digests(nights[0]) == digests(nights[1])
     assert len(set(digests(nights[0]).values())) == 4
-    for name in ("truth.ecsv", "sources.ecsv", "truth_gains.ecsv"):
+    beside = {path.name for path in (tmp_path / "1").glob("*.ecsv")}
+    assert beside == {
+        "truth.ecsv",
+        "sources.ecsv",
+        "calibrators.ecsv",
+        "truth_gains.ecsv",
+        "truth_rfi.ecsv",
+    }
+    for name in beside:
         texts = {Path(night.output_dir, name).read_text() for night in nights}
         assert len(texts) == 1, name
 
@@ -185,6 +195,21 @@ def test_catalogue_values_survive_the_truth_file(
     assert simulate_night(**options).written == 0
 
 
+def test_a_night_from_before_an_option_existed_is_recognized(
+    simulate_night: SimulateNight, tmp_path: Path
+) -> None:
+    options = {"output_dir": tmp_path / "night", "missing": TWO_SUBBANDS}
+    truth_path = Path(simulate_night(**options).truth_path)
+    truth = Table.read(truth_path)
+    for name in ("rfi", "dead_antennas", "calibrator_jy", "calibrator_group"):
+        del truth.meta["options"][name]
+    truth.write(truth_path, overwrite=True)
+    assert simulate_night(**options).written == 0
+    with pytest.raises(InputError) as caught:
+        simulate_night(**options, rfi=True)
+    assert caught.value.reason == "other_night"
+
+
 def test_an_interrupted_night_is_completed(simulate_night: SimulateNight, tmp_path: Path) -> None:
     options = {"output_dir": tmp_path / "night", "missing": TWO_SUBBANDS}
     night = simulate_night(**options)
@@ -202,7 +227,17 @@ def test_an_interrupted_night_is_completed(simulate_night: SimulateNight, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "change", [{"seed": 1}, {"n_antennas": 7}, {"n_groups": 2}, {"sefd_jy": 11.0}]
+    "change",
+    [
+        {"seed": 1},
+        {"n_antennas": 7},
+        {"n_groups": 2},
+        {"sefd_jy": 11.0},
+        {"gain_errors": True},
+        {"rfi": True},
+        {"dead_antennas": 1},
+        {"calibrator_jy": 2.0},
+    ],
 )
 def test_another_night_in_the_same_directory_is_refused(
     simulate_night: SimulateNight, tmp_path: Path, change: dict[str, object]
@@ -269,6 +304,12 @@ def test_a_time_without_earth_orientation_is_refused(
         {"sefd_jy": -1.0},
         {"dec_deg": 91.0},
         {"seed": -1},
+        {"dead_antennas": -1},
+        {"n_antennas": 4, "dead_antennas": 3},
+        {"n_antennas": 2, "rfi": True},
+        {"calibrator_jy": 0.0},
+        {"calibrator_jy": 1.0, "n_groups": 2, "calibrator_group": 2},
+        {"n_groups": 2, "calibrator_group": 1},
     ],
 )
 def test_options_out_of_range_are_refused(bad: dict[str, object]) -> None:

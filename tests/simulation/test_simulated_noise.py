@@ -1,4 +1,4 @@
-"""Noise, beam, spectra and gains of simulated data."""
+"""Noise, beam and spectra of simulated data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pytest
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.instrument import primary_beam_attenuation, subband_channel_freqs_hz
 from dsa110_contimg.simulation.night import SimulationResult
-from dsa110_contimg.simulation.truth import read_gains
 from dsa110_contimg.simulation.visibilities import thermal_noise_jy
 
 pytestmark = pytest.mark.unit
@@ -124,44 +123,3 @@ def test_a_source_far_from_the_beam_leaves_nothing(
     far = Source(name="far", ra_deg=150.0, dec_deg=54.665, flux_jy=1000.0)
     night = simulate_night(sources=(far,), sefd_jy=0.0, missing=keep(8))
     assert not read(night.files[0])[0].any()
-
-
-def test_gain_errors_are_those_of_the_truth(
-    simulate_night: Callable[..., SimulationResult],
-) -> None:
-    options = {"sources": (ON_MERIDIAN,), "sefd_jy": 50.0, "missing": keep(2), "seed": 5}
-    clean = simulate_night(**options)
-    spoilt = simulate_night(**options, gain_errors=True)
-    assert clean.gains_path is None
-    gains = read_gains(Path(str(spoilt.gains_path)))
-    freq_hz = subband_channel_freqs_hz(2)
-    by_antenna = np.array([gain.at(freq_hz) for gain in gains]).reshape(-1, 2, 48)
-    second, first = np.tril_indices(len(by_antenna))
-    factor = (by_antenna[first] * by_antenna[second].conj()).transpose(0, 2, 1)
-    expected = read(clean.files[0])[0] * factor
-    np.testing.assert_allclose(read(spoilt.files[0])[0], expected, rtol=1e-5, atol=1e-5)
-    amplitude, phase = np.abs(by_antenna), np.angle(by_antenna)
-    assert amplitude.std() > 0.03
-    assert phase.std() > 0.5
-    bandpass_curve = amplitude[:, :, 0] / amplitude[:, :, -1]
-    assert np.abs(bandpass_curve - 1).max() > 1e-3
-
-
-def test_a_station_keeps_its_gains_in_another_array(
-    simulate_night: Callable[..., SimulationResult],
-) -> None:
-    small, large = (
-        read_gains(
-            Path(
-                str(
-                    simulate_night(
-                        n_antennas=n, gain_errors=True, missing=keep(2), sources=()
-                    ).gains_path
-                )
-            )
-        )
-        for n in (6, 12)
-    )
-    shared = [gain for gain in large if gain.station in {g.station for g in small}]
-    assert shared
-    assert all(gain in small for gain in shared)

@@ -1,0 +1,100 @@
+"""What an MS demands of solutions: time, declination, antennas, windows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from dsa110_contimg.calibration.models import CalibrationNeed, WindowKey
+from dsa110_contimg.visibilities.models import MsInfo
+from dsa110_contimg.visibilities.ms_info import open_table, read_ms_info
+
+_SECONDS_PER_DAY = 86400.0
+
+
+def describe_need(ms_path: Path) -> CalibrationNeed:
+    """Say what solutions for an MS must match.
+
+    Parameters
+    ----------
+    ms_path : Path
+        The MS.
+
+    Returns
+    -------
+    CalibrationNeed
+        Its time, declination, antennas and windows.
+
+    Raises
+    ------
+    InputError
+        If the MS is absent, damaged or empty.
+    """
+    info = read_ms_info(ms_path)
+    names, used = read_antennas(ms_path)
+    return CalibrationNeed(
+        ms_path=info.ms_path,
+        mid_mjd=middle_mjd(info),
+        dec_deg=info.center_dec_deg,
+        array=names,
+        antennas=[names[antenna] for antenna in used],
+        windows=window_keys(info),
+    )
+
+
+def read_antennas(ms_path: Path) -> tuple[list[str], list[int]]:
+    """List the stations of an MS, and those that have data.
+
+    Parameters
+    ----------
+    ms_path : Path
+        The MS.
+
+    Returns
+    -------
+    names : list of str
+        Of all stations, in order of id.
+    used : list of int
+        Ids of those in the main table, ascending.
+    """
+    with open_table(ms_path, "ANTENNA") as antennas:
+        names = [str(name) for name in antennas.getcol("NAME")]
+    with open_table(ms_path) as ms:
+        used = np.union1d(ms.getcol("ANTENNA1"), ms.getcol("ANTENNA2"))
+    return names, used.tolist()
+
+
+def middle_mjd(info: MsInfo) -> float:
+    """Middle of an observation.
+
+    Parameters
+    ----------
+    info : MsInfo
+        The MS.
+
+    Returns
+    -------
+    float
+        MJD (UTC).
+    """
+    return info.start_mjd + info.duration_s / 2.0 / _SECONDS_PER_DAY
+
+
+def window_keys(info: MsInfo) -> list[WindowKey]:
+    """Describe the windows of an MS whatever their numbers.
+
+    Parameters
+    ----------
+    info : MsInfo
+        The MS.
+
+    Returns
+    -------
+    list of WindowKey
+        In order of id.
+    """
+    return [
+        WindowKey(freq_hz=spw.freq_hz, bandwidth_hz=spw.bandwidth_hz, n_channels=spw.n_channels)
+        for spw in info.spws
+    ]

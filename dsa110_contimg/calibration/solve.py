@@ -1,0 +1,250 @@
+"""Solve for gains on a calibrator: the stage that Python, the command and the DAG call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from dsa110_contimg.calibration.models import CalTable, SolutionSet, TableKind
+from dsa110_contimg.calibration.need import middle_mjd, read_antennas, window_keys
+from dsa110_contimg.calibration.plots import plot_table
+from dsa110_contimg.calibration.quality import QualityLimits, find_faults, measure_quality
+from dsa110_contimg.calibration.registry import Registry, Transit
+from dsa110_contimg.calibration.solve_work import Solved, SolveStrategy, SolveWork, solve_in_child
+from dsa110_contimg.calibration.tables import read_solutions
+from dsa110_contimg.calibration.verify import fingerprint
+from dsa110_contimg.casa.door import run_in_casa
+from dsa110_contimg.catalog.sources import Source
+from dsa110_contimg.errors import ScienceQualityError
+from dsa110_contimg.instrument import BAND_CENTER_FREQ_HZ
+from dsa110_contimg.models import AbsolutePath, Model
+from dsa110_contimg.provenance import Provenance, make_provenance
+from dsa110_contimg.settings import get_settings
+from dsa110_contimg.storage.ms_access import canonical_ms, exclusive_ms
+from dsa110_contimg.storage.ms_change import require_whole
+from dsa110_contimg.storage.ms_work import MsWorkOptions
+from dsa110_contimg.storage.publish import publish_tree
+from dsa110_contimg.storage.sandbox import open_sandbox
+from dsa110_contimg.visibilities.known_sources import other_sources
+from dsa110_contimg.visibilities.models import MsInfo
+from dsa110_contimg.visibilities.ms_info import describe_ms, read_ms_info
+
+SET_FILE = "set.json"
+_BYTES_PER_CELL = 60
+"""Data, weights and flags of the averaged MS, and CASA's own, per polarization and channel."""
+
+
+class SolveOptions(MsWorkOptions):
+    """How a calibrator is solved on."""
+
+    calibrator: Source
+    """The calibrator, with its flux density and spectral index."""
+    known_sources: list[Source] = Field(default_factory=list)
+    """Other sources with known flux densities; those in the field go into the model."""
+    solutions_dir: AbsolutePath = Field(default_factory=lambda: get_settings().calibration_dir)
+    """Root of the solutions: ``date/set``."""
+    registry_url: str = Field(default_factory=lambda: get_settings().registry_url)
+    """SQLAlchemy URL of the registry."""
+    strategy: SolveStrategy = SolveStrategy()
+    """How solutions are found."""
+    limits: QualityLimits = QualityLimits()
+    """What they must reach."""
+    timeout_s: float = Field(default_factory=lambda: get_settings().calibration_timeout_s, gt=0)
+    """Limit in seconds, not counting the wait for the MS."""
+
+
+class SolveKey(Model):
+    """What solutions depend on, besides the MS."""
+
+    calibrator: Source
+    """The calibrator."""
+    others: list[Source]
+    """The field's other sources."""
+    strategy: SolveStrategy
+    """How solutions are found."""
+    limits: QualityLimits
+    """What they must reach."""
+
+
+def solve_ms(options: SolveOptions) -> SolutionSet:
+    """Solve for bandpass and gains on a calibrator's transit, judge, keep and register them.
+
+    Parameters
+    ----------
+    options : SolveOptions
+        The MS, the calibrator, the field, and what solutions must reach.
+
+    Returns
+    -------
+    SolutionSet
+        The solutions, published and registered.
+
+    Raises
+    ------
+    InputError
+        If the MS cannot be read, or the solutions not be kept.
+    ScienceQualityError
+        If the solutions are poor: ``poor_solutions``, with every fault. They are kept for
+        inspection under a name that begins with ``refused-``, and registered as refused.
+    TransientError
+        If time, space or the child ran out, or the MS was held for too long.
+    """
+    ms_path = canonical_ms(options.ms_path)
+    info = read_ms_info(ms_path)
+    key = SolveKey(
+        calibrator=options.calibrator,
+        others=other_sources(options.known_sources, [options.calibrator], info),
+        strategy=options.strategy,
+        limits=options.limits,
+    )
+    transit = _describe(ms_path, info, options.calibrator)
+    registry = Registry(options.registry_url)
+    target = options.solutions_dir / transit.group_id[:10] / transit.set_id
+    with exclusive_ms(target, f"solving {transit.set_id}", timeout_s=options.lock_timeout_s):
+        with exclusive_ms(
+            ms_path,
+            options.purpose or f"solving on {options.calibrator.name}",
+            timeout_s=options.lock_timeout_s,
+            access_log=options.access_log,
+        ):
+            require_whole(ms_path)
+            provenance = make_provenance(key, []).model_copy(
+                update={"inputs": [describe_ms(ms_path)]}
+            )
+            earlier = None if options.reprocess else _read_earlier(target, provenance)
+            if earlier is not None:
+                registry.add(earlier)
+                return earlier
+            try:
+                solutions, faults = _solve(options, transit, info, key, provenance, target)
+            except ScienceQualityError as error:
+                registry.refuse(transit, error.message)
+                raise
+        if faults:
+            registry.refuse(transit, "; ".join(faults))
+            raise ScienceQualityError(
+                f"the solutions on {options.calibrator.name} in {ms_path.name} are refused: "
+                + "; ".join(faults),
+                reason="poor_solutions",
+                remedy=f"see the plots in {solutions.directory}",
+            )
+        registry.add(solutions)
+    return solutions
+
+
+def _describe(ms_path: Path, info: MsInfo, calibrator: Source) -> Transit:
+    """Say which transit is solved."""
+    return Transit(
+        set_id=f"{ms_path.stem}_{calibrator.name}",
+        calibrator=calibrator.name,
+        group_id=ms_path.stem,
+        mid_mjd=middle_mjd(info),
+        dec_deg=info.center_dec_deg,
+    )
+
+
+def _read_earlier(target: Path, provenance: Provenance) -> SolutionSet | None:
+    """Read solutions that were made in the same way from the same MS."""
+    try:
+        earlier = SolutionSet.model_validate_json((target / SET_FILE).read_bytes())
+    except (OSError, ValidationError):
+        return None
+    made = earlier.provenance
+    same = made.options == provenance.options and made.inputs == provenance.inputs
+    whole = all(fingerprint(target / table.name) == table.files for table in earlier.tables)
+    return earlier if same and whole else None
+
+
+def _solve(
+    options: SolveOptions,
+    transit: Transit,
+    info: MsInfo,
+    key: SolveKey,
+    provenance: Provenance,
+    target: Path,
+) -> tuple[SolutionSet, list[str]]:
+    """Solve in a sandbox and a child, judge, and publish under a name that tells."""
+    ms_path = canonical_ms(options.ms_path)
+    roots = options.find_sandbox_roots(options.solutions_dir)
+    needed = _BYTES_PER_CELL * 2 * info.spws[0].n_channels * info.n_rows
+    with open_sandbox(
+        f"solve_{transit.set_id}", roots, needed // options.strategy.integrations
+    ) as sandbox:
+        tree, scratch = sandbox.path / "set", sandbox.path / "scratch"
+        tree.mkdir()
+        scratch.mkdir()
+        solved = run_in_casa(
+            solve_in_child,
+            SolveWork(
+                ms_path=ms_path,
+                info=info,
+                calibrator=options.calibrator,
+                others=key.others,
+                strategy=options.strategy,
+                scratch_dir=scratch,
+                tables_dir=tree,
+            ),
+            timeout_s=options.timeout_s,
+            log_path=options.find_log(options.solutions_dir, transit.set_id),
+            scratch_dir=scratch,
+        )
+        solutions, faults = _judge(options, transit, info, solved, provenance, tree)
+        if faults:
+            target = target.with_name(f"refused-{target.name}")
+        solutions = solutions.model_copy(
+            update={"directory": str(target), "notes": solutions.notes + sandbox.warnings + faults}
+        )
+        (tree / SET_FILE).write_text(solutions.model_dump_json(indent=1), encoding="utf-8")
+        publish_tree(tree, target)
+    return solutions, faults
+
+
+def _judge(
+    options: SolveOptions,
+    transit: Transit,
+    info: MsInfo,
+    solved: Solved,
+    provenance: Provenance,
+    tree: Path,
+) -> tuple[SolutionSet, list[str]]:
+    """Judge each table and draw it; give the set and all its faults."""
+    names, _ = read_antennas(Path(info.ms_path))
+    tables, faults = [], []
+    for kind in solved.kinds:
+        quality = measure_quality(tree / kind, kind, solved.antennas, names)
+        plot = f"{kind}.png"
+        plot_table(tree / plot, tree / kind, kind, names, title=f"{transit.set_id}: {kind}")
+        tables.append(
+            CalTable(
+                kind=kind,
+                name=kind.value,
+                files=fingerprint(tree / kind),
+                quality=quality,
+                plot=plot,
+            )
+        )
+        faults += find_faults(kind, quality, options.limits)
+    lost = {name for table in tables for name in table.quality.antennas_without}
+    reference = int(read_solutions(tree / TableKind.GAIN, TableKind.GAIN).reference[0])
+    if names[reference] not in solved.references:
+        faults.append(f"CASA took antenna {names[reference]} as reference, which was not offered")
+    windows = window_keys(info)
+    solutions = SolutionSet(
+        **transit.model_dump(),
+        calibrator_flux_jy=float(options.calibrator.flux_at(BAND_CENTER_FREQ_HZ)),
+        ms_path=info.ms_path,
+        duration_s=info.duration_s,
+        array=names,
+        antennas=[names[antenna] for antenna in solved.antennas if names[antenna] not in lost],
+        windows=windows,
+        refant=names[reference],
+        directory=str(tree),
+        tables=tables,
+        notes=[
+            f"spectral window {spw_id} has no solutions: {why}"
+            for spw_id, why in solved.failures.items()
+        ],
+        provenance=provenance,
+    )
+    return solutions, faults

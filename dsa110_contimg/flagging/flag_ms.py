@@ -1,0 +1,147 @@
+"""Flag a Measurement Set: the stage that Python, the command and the DAG call."""
+
+from __future__ import annotations
+
+import time
+
+from dsa110_contimg.casa.door import run_in_casa
+from dsa110_contimg.errors import InputError
+from dsa110_contimg.flagging.aoflagger import find_aoflagger
+from dsa110_contimg.flagging.models import Flagger, FlagOptions, FlagRecord
+from dsa110_contimg.flagging.work import FlagWork, flag_in_child, restore_in_child
+from dsa110_contimg.provenance import make_provenance
+from dsa110_contimg.storage.ms_access import canonical_ms, exclusive_ms
+from dsa110_contimg.storage.ms_change import Change, changing_ms, ms_created, read_change
+from dsa110_contimg.storage.sandbox import open_sandbox
+from dsa110_contimg.visibilities.ms_info import describe_ms, read_ms_info
+
+_SCRATCH_BYTES = 64 << 20
+
+
+def flag_ms(options: FlagOptions) -> FlagRecord:
+    """Flag interference, dead antennas and what is no measurement in a published MS.
+
+    It begins from the flags as converted, which are kept as a flag version, so that it can be
+    done again with another strategy, and undone (`unflag_ms`).
+
+    Parameters
+    ----------
+    options : FlagOptions
+        The MS, what to flag, how to wait.
+
+    Returns
+    -------
+    FlagRecord
+        What was flagged; ``skipped`` if the MS had been flagged so before. It is also kept
+        beside the MS.
+
+    Raises
+    ------
+    InputError
+        If the MS cannot be read or written, or the program is not installed.
+    TransientError
+        If time, space or the child ran out, or the MS was held for too long. The MS is then
+        refused by all that measure, until it is flagged again.
+    """
+    start = time.perf_counter()
+    if options.strategy.flagger is Flagger.AOFLAGGER:
+        find_aoflagger()
+    ms_path = canonical_ms(options.ms_path)
+    info = read_ms_info(ms_path)
+    purpose = options.purpose or f"flagging {ms_path.name}"
+    with exclusive_ms(
+        ms_path,
+        purpose,
+        timeout_s=options.lock_timeout_s,
+        access_log=options.access_log,
+        writable=True,
+    ):
+        earlier = read_flags(options)
+        if earlier is not None and not options.reprocess:
+            return earlier.model_copy(
+                update={"skipped": True, "seconds": time.perf_counter() - start}
+            )
+        work = FlagWork(ms_path=ms_path, spws=info.spws, strategy=options.strategy)
+        provenance = make_provenance(options.strategy, []).model_copy(
+            update={"inputs": [describe_ms(ms_path)]}
+        )
+        roots = options.find_sandbox_roots(ms_path.parent)
+        with (
+            open_sandbox(f"flag_{ms_path.stem}", roots, _SCRATCH_BYTES) as sandbox,
+            changing_ms(ms_path, Change.FLAGGING) as save,
+        ):
+            done = run_in_casa(
+                flag_in_child,
+                work,
+                timeout_s=options.timeout_s,
+                log_path=options.find_log(ms_path.parent, ms_path.stem),
+                scratch_dir=sandbox.path,
+            )
+            record = FlagRecord(
+                ms_created=ms_created(ms_path),
+                group_id=ms_path.stem,
+                ms_path=str(ms_path),
+                strategy=options.strategy,
+                **dict(done),
+                seconds=time.perf_counter() - start,
+                provenance=provenance,
+            )
+            save(record)
+    return record
+
+
+def read_flags(options: FlagOptions) -> FlagRecord | None:
+    """Read what is on record of an earlier flagging of the same MS in the same way.
+
+    Parameters
+    ----------
+    options : FlagOptions
+        The MS and what is to be flagged.
+
+    Returns
+    -------
+    FlagRecord or None
+        None if there is none.
+    """
+    record = read_change(canonical_ms(options.ms_path), Change.FLAGGING, FlagRecord)
+    return record if record is not None and record.strategy == options.strategy else None
+
+
+def unflag_ms(options: FlagOptions) -> None:
+    """Restore the flags of an MS as converted; a calibration becomes void.
+
+    Parameters
+    ----------
+    options : FlagOptions
+        The MS and how to wait.
+
+    Raises
+    ------
+    InputError
+        If the MS has not been flagged, or cannot be written.
+    TransientError
+        If time, space or the child ran out, or the MS was held for too long.
+    """
+    ms_path = canonical_ms(options.ms_path)
+    if not ms_path.with_name(f"{ms_path.name}.flagversions").is_dir():
+        raise InputError(f"{ms_path} has no flags to be undone", reason="not_flagged")
+    work = FlagWork(ms_path=ms_path, spws=read_ms_info(ms_path).spws, strategy=options.strategy)
+    roots = options.find_sandbox_roots(ms_path.parent)
+    with (
+        exclusive_ms(
+            ms_path,
+            options.purpose or f"undoing the flags of {ms_path.name}",
+            timeout_s=options.lock_timeout_s,
+            access_log=options.access_log,
+            writable=True,
+        ),
+        open_sandbox(f"unflag_{ms_path.stem}", roots, _SCRATCH_BYTES) as sandbox,
+        changing_ms(ms_path, Change.FLAGGING),
+    ):
+        run_in_casa(
+            restore_in_child,
+            work,
+            timeout_s=options.timeout_s,
+            log_path=options.find_log(ms_path.parent, ms_path.stem),
+            scratch_dir=sandbox.path,
+        )

@@ -1,0 +1,173 @@
+"""The directory of a simulated night: whose it is, what stands beside the files, its room."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dsa110_contimg.catalog.sources import Source, write_sources
+from dsa110_contimg.errors import InputError, TransientError
+from dsa110_contimg.provenance import package_versions
+from dsa110_contimg.simulation.gains import AntennaGain
+from dsa110_contimg.simulation.rfi import RfiEvent, RfiTruth
+from dsa110_contimg.simulation.schedule import PlannedGroup
+from dsa110_contimg.simulation.truth import (
+    CALIBRATORS_FILE,
+    GAINS_FILE,
+    RFI_FILE,
+    SOURCES_FILE,
+    TRUTH_FILE,
+    read_truth_meta,
+    write_gains,
+    write_rfi,
+    write_truth,
+)
+from dsa110_contimg.storage.files import atomic_path
+
+
+@dataclass(frozen=True)
+class NightTruth:
+    """What is known of a night before it is simulated.
+
+    Parameters
+    ----------
+    options : dict
+        The options, by which the night is recognized.
+    option_defaults : dict
+        What they are if nothing is said: a night may be older than an option.
+    groups : list of PlannedGroup
+        The groups in order of time.
+    dec_deg : float
+        Declination of date of the pointing, in degrees.
+    stations : tuple of int
+        Station numbers (1-based).
+    sources : list of Source
+        The whole sky.
+    targets : list of Source
+        Those of it to image.
+    calibrators : list of Source
+        Those of it to calibrate on.
+    gain_errors : list of AntennaGain
+        Gains of all antennas; empty if there are no errors.
+    events : list of RfiEvent
+        The interference of all groups.
+    dead_stations : tuple of int
+        Station numbers of the antennas that receive nothing.
+    """
+
+    options: dict[str, Any]
+    option_defaults: dict[str, Any]
+    groups: list[PlannedGroup]
+    dec_deg: float
+    stations: tuple[int, ...]
+    sources: list[Source]
+    targets: list[Source]
+    calibrators: list[Source]
+    gain_errors: list[AntennaGain]
+    events: list[RfiEvent]
+    dead_stations: tuple[int, ...]
+
+    @property
+    def has_rfi(self) -> bool:
+        """Whether there is anything that a flagger should find."""
+        return bool(self.events or self.dead_stations)
+
+
+def claim_directory(out: Path, night: NightTruth) -> None:
+    """Write the truth into an empty directory, or see that this very night is there.
+
+    Parameters
+    ----------
+    out : Path
+        The directory; made if absent.
+    night : NightTruth
+        What is to be simulated in it.
+
+    Raises
+    ------
+    InputError
+        If the directory holds anything but this very night.
+    """
+    if (out / TRUTH_FILE).exists():
+        _require_same_night(out, night)
+    else:
+        _require_empty(out)
+        meta = {
+            "options": night.options,
+            "versions": package_versions(),
+            "stations": list(night.stations),
+        }
+        names = {source.name for source in night.targets}
+        # First of all: it marks the directory as this night's, should the run be interrupted.
+        write_truth(out / TRUTH_FILE, night.sources, names, night.groups, night.dec_deg, meta)
+    _write_catalogue(out / SOURCES_FILE, night.targets)
+    if night.calibrators:
+        _write_catalogue(out / CALIBRATORS_FILE, night.calibrators)
+    if night.gain_errors and not (out / GAINS_FILE).exists():
+        write_gains(out / GAINS_FILE, night.gain_errors, night.dead_stations)
+    if night.has_rfi and not (out / RFI_FILE).exists():
+        truth = RfiTruth(events=night.events, dead_stations=list(night.dead_stations))
+        write_rfi(out / RFI_FILE, truth)
+
+
+def require_space(out: Path, n_files: int, bytes_per_file: int) -> None:
+    """Refuse to begin what the disk cannot hold.
+
+    Parameters
+    ----------
+    out : Path
+        The directory of the files.
+    n_files : int
+        How many are to be written.
+    bytes_per_file : int
+        Size of each.
+
+    Raises
+    ------
+    TransientError
+        If there is no room for them.
+    """
+    needed = n_files * bytes_per_file
+    free = shutil.disk_usage(out).free
+    if free < needed:
+        raise TransientError(
+            f"{out} has {free / 1e9:.2f} GB free, and {n_files} files need {needed / 1e9:.2f} GB",
+            reason="no_space",
+            remedy="simulate fewer groups or antennas, or elsewhere",
+        )
+
+
+def _require_same_night(out: Path, night: NightTruth) -> None:
+    """Refuse a directory whose night was simulated with other options."""
+    stored = read_truth_meta(out / TRUTH_FILE).get("options")
+    if stored is None or {**night.option_defaults, **stored} != night.options:
+        raise InputError(
+            f"{out} holds a night that was simulated with other options",
+            reason="other_night",
+            remedy="choose another directory, or remove this one yourself",
+        )
+
+
+def _write_catalogue(path: Path, sources: list[Source]) -> None:
+    """Write a catalogue unless it is there."""
+    if not path.exists():
+        with atomic_path(path) as temporary:
+            write_sources(sources, temporary)
+
+
+def _require_empty(out: Path) -> None:
+    """Make the directory, or refuse one that holds something else."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        present = sorted(path.name for path in out.iterdir())
+    except OSError as error:
+        raise InputError(f"cannot use {out}: {error}", reason="output_directory") from error
+    if present:
+        raise InputError(
+            f"{out} is not empty and holds no simulated night: it has {present[0]}"
+            + (f" and {len(present) - 1} more" if present[1:] else ""),
+            reason="directory_not_empty",
+            remedy="choose an empty directory",
+        )
