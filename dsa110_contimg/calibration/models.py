@@ -147,7 +147,7 @@ class ValidityRules(Model):
     """Least fraction of the MS's antennas with solutions; the others are flagged."""
     interpolate: bool = True
     """Whether to interpolate in time between the set before and the one after."""
-    own_hours: float = Field(0.1, ge=0.0)
+    own_hours: float = Field(0.04, ge=0.0)
     """A set this near in time is not counted as borrowed: it is of the same group."""
 
 

@@ -1,0 +1,249 @@
+"""Apply solutions to a Measurement Set: the stage that Python, the command and the DAG call."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from pydantic import Field
+
+from dsa110_contimg.calibration.apply_work import ApplyWork, apply_in_child
+from dsa110_contimg.calibration.choice import choose_sets
+from dsa110_contimg.calibration.models import (
+    CalibrationNeed,
+    Choice,
+    Refusal,
+    SolutionSet,
+    ValidityRules,
+)
+from dsa110_contimg.calibration.need import describe_need
+from dsa110_contimg.calibration.registry import Registry
+from dsa110_contimg.calibration.selection import choose_verified
+from dsa110_contimg.calibration.verify import verify_tables
+from dsa110_contimg.casa.door import run_in_casa
+from dsa110_contimg.errors import InputError, ScienceQualityError
+from dsa110_contimg.flagging.models import FlagRecord
+from dsa110_contimg.models import Model
+from dsa110_contimg.provenance import Provenance, make_provenance
+from dsa110_contimg.settings import get_settings
+from dsa110_contimg.storage.ms_access import canonical_ms, exclusive_ms
+from dsa110_contimg.storage.ms_change import (
+    Change,
+    ChangeRecord,
+    changing_ms,
+    ms_created,
+    read_change,
+)
+from dsa110_contimg.storage.ms_work import MsWorkOptions
+from dsa110_contimg.storage.sandbox import open_sandbox
+from dsa110_contimg.visibilities.ms_info import describe_ms, read_ms_info
+
+_SCRATCH_BYTES = 128 << 20
+
+
+class ApplyOptions(MsWorkOptions):
+    """How an MS is calibrated."""
+
+    set_id: str | None = None
+    """Apply this very set, if it is valid; None: the best valid one, or two."""
+    registry_url: str = Field(default_factory=lambda: get_settings().registry_url)
+    """SQLAlchemy URL of the registry."""
+    rules: ValidityRules = Field(
+        default_factory=lambda: ValidityRules(
+            max_hours=get_settings().calibration_max_hours,
+            max_dec_deg=get_settings().calibration_max_dec_deg,
+        )
+    )
+    """How far a set may be borrowed."""
+    timeout_s: float = Field(default_factory=lambda: get_settings().calibration_timeout_s, gt=0)
+    """Limit in seconds, not counting the wait for the MS."""
+
+
+class AppliedSet(Model):
+    """A set that was applied, as products remember it."""
+
+    set_id: str
+    """The set."""
+    calibrator: str
+    """What it was solved on."""
+    hours: float
+    """Its distance in time from the MS, positive if it is later."""
+    directory: str
+    """Where it stands."""
+    tables: dict[str, dict[str, str]]
+    """Table to its files and their SHA-256."""
+
+
+class CalibrationRecord(ChangeRecord):
+    """What was applied to an MS: the record beside it."""
+
+    group_id: str
+    """The MS's name without suffix."""
+    ms_path: str
+    """The MS."""
+    applied: list[AppliedSet]
+    """One set, or the two that were interpolated."""
+    borrowed: bool
+    """Whether none of them is of the MS's own group."""
+    sentence: str
+    """The choice in words."""
+    refused: list[Refusal]
+    """Nearer sets that were passed over."""
+    flagged_before: float
+    """Fraction of the cross-correlations that was flagged."""
+    flagged_after: float
+    """The same with those that have no solutions."""
+    worst_error: float
+    """Largest relative departure of a sampled visibility from one corrected by hand."""
+    stage_seconds: dict[str, float]
+    """Wall time per step."""
+    seconds: float = 0.0
+    """Wall time in all."""
+    skipped: bool = False
+    """Whether the same had been applied before."""
+    notes: list[str] = Field(default_factory=list)
+    """What the reader should know."""
+    provenance: Provenance
+    """Versions, options and inputs."""
+
+
+def apply_calibration(options: ApplyOptions) -> CalibrationRecord:
+    """Correct an MS with the best valid solutions there are.
+
+    CORRECTED_DATA is written from DATA and from the flags as flagged, however often; what has
+    no solutions is flagged. A sample is corrected by hand and compared.
+
+    Parameters
+    ----------
+    options : ApplyOptions
+        The MS, the registry, the rules.
+
+    Returns
+    -------
+    CalibrationRecord
+        What was applied; ``skipped`` if it had been before. It is also kept beside the MS.
+
+    Raises
+    ------
+    InputError
+        If the MS cannot be read or written, or has not been flagged.
+    ScienceQualityError
+        If there are no valid solutions (``no_valid_calibration``), the set that was asked for
+        is not valid (``set_not_valid``), or CORRECTED_DATA is not what it should be.
+    TransientError
+        If time, space or the child ran out, or the MS was held for too long.
+    """
+    start = time.perf_counter()
+    ms_path = canonical_ms(options.ms_path)
+    info = read_ms_info(ms_path)
+    need = describe_need(ms_path)
+    choice = _choose(options, need)
+    with exclusive_ms(
+        ms_path,
+        options.purpose or f"calibrating {ms_path.name}",
+        timeout_s=options.lock_timeout_s,
+        access_log=options.access_log,
+        writable=True,
+    ):
+        if read_change(ms_path, Change.FLAGGING, FlagRecord) is None:
+            raise InputError(
+                f"{ms_path} has not been flagged", reason="not_flagged", remedy="flag it first"
+            )
+        applied = [
+            _remember(solutions, hours)
+            for solutions, hours in zip(choice.sets, choice.hours, strict=True)
+        ]
+        earlier = read_change(ms_path, Change.CALIBRATION, CalibrationRecord)
+        if earlier is not None and earlier.applied == applied and not options.reprocess:
+            return earlier.model_copy(
+                update={"skipped": True, "seconds": time.perf_counter() - start}
+            )
+        provenance = make_provenance(options.rules, []).model_copy(
+            update={"inputs": [describe_ms(ms_path)]}
+        )
+        roots = options.find_sandbox_roots(ms_path.parent)
+        with (
+            open_sandbox(f"apply_{ms_path.stem}", roots, _SCRATCH_BYTES) as sandbox,
+            changing_ms(ms_path, Change.CALIBRATION) as save,
+        ):
+            scratch = sandbox.path / "tables"
+            scratch.mkdir()
+            done = run_in_casa(
+                apply_in_child,
+                ApplyWork(
+                    ms_path=ms_path,
+                    info=info,
+                    windows=need.windows,
+                    sets=choice.sets,
+                    scratch_dir=scratch,
+                ),
+                timeout_s=options.timeout_s,
+                log_path=options.find_log(ms_path.parent, ms_path.stem),
+                scratch_dir=sandbox.path,
+            )
+            record = CalibrationRecord(
+                ms_created=ms_created(ms_path),
+                group_id=ms_path.stem,
+                ms_path=str(ms_path),
+                applied=applied,
+                borrowed=choice.borrowed,
+                sentence=choice.sentence,
+                refused=choice.refused,
+                **dict(done),
+                seconds=time.perf_counter() - start,
+                provenance=provenance,
+            )
+            save(record)
+    return record
+
+
+def read_calibration(ms_path: Path) -> CalibrationRecord | None:
+    """Read what was applied to an MS.
+
+    Parameters
+    ----------
+    ms_path : Path
+        The MS.
+
+    Returns
+    -------
+    CalibrationRecord or None
+        None if nothing was.
+    """
+    return read_change(canonical_ms(ms_path), Change.CALIBRATION, CalibrationRecord)
+
+
+def _choose(options: ApplyOptions, need: CalibrationNeed) -> Choice:
+    """Choose from the registry, or judge the set that was asked for."""
+    registry = Registry(options.registry_url)
+    if options.set_id is None:
+        return choose_verified(registry, need, options.rules)
+    found = registry.get(options.set_id)
+    if found is None:
+        raise InputError(
+            f"the registry {registry.name} has no set {options.set_id}", reason="unknown_set"
+        )
+    if found.solution_set is None or found.reason is not None:
+        raise ScienceQualityError(
+            f"{options.set_id} may not be applied: it is {found.state}: "
+            f"{found.reason or found.problem}",
+            reason="set_not_valid",
+        )
+    choice = choose_sets([found.solution_set], need, options.rules)
+    refusal = verify_tables(found.solution_set)
+    if refusal is not None:
+        raise ScienceQualityError(
+            f"{options.set_id} may not be applied: {refusal.sentence}", reason="set_not_valid"
+        )
+    return choice
+
+
+def _remember(solutions: SolutionSet, hours: float) -> AppliedSet:
+    """Describe a set for the records."""
+    return AppliedSet(
+        set_id=solutions.set_id,
+        calibrator=solutions.calibrator,
+        hours=hours,
+        directory=solutions.directory,
+        tables={table.kind: table.files for table in solutions.tables},
+    )

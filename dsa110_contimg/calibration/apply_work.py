@@ -1,0 +1,242 @@
+"""The part of applying that runs in a child of the door to CASA."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dsa110_contimg.calibration.models import SolutionSet, TableKind, WindowKey
+from dsa110_contimg.calibration.tables import (
+    Solutions,
+    join_in_time,
+    read_solutions,
+    read_window_freqs_hz,
+)
+from dsa110_contimg.calibration.verify import fingerprint
+from dsa110_contimg.casa.door import open_casatasks
+from dsa110_contimg.errors import ScienceQualityError, TransientError
+from dsa110_contimg.flagging.summary import summarize_flags
+from dsa110_contimg.flagging.work import AS_FLAGGED, restore_or_save
+from dsa110_contimg.models import AbsolutePath, Model
+from dsa110_contimg.stages import StageClock
+from dsa110_contimg.visibilities.models import MsInfo
+from dsa110_contimg.visibilities.ms_info import open_table
+
+_SAMPLED_ROWS = 97
+"""Rows per window that are corrected by hand and compared."""
+_TOLERANCE = 1e-3
+"""Between CASA's correction and ours: both interpolate linearly in time, and single precision
+is good to 1e-6; a wrong antenna, window or conjugate is off by order one."""
+
+
+class ApplyWork(Model):
+    """What the child is told."""
+
+    ms_path: AbsolutePath
+    """The MS, held and writable."""
+    info: MsInfo
+    """What it says of itself."""
+    windows: list[WindowKey]
+    """Its windows, in order of id."""
+    sets: list[SolutionSet]
+    """One set, or the one before and the one after, in order of time."""
+    scratch_dir: AbsolutePath
+    """Receives copies of the tables."""
+
+
+class Applied(Model):
+    """What the child did."""
+
+    flagged_before: float
+    """Fraction of the cross-correlations that was flagged."""
+    flagged_after: float
+    """The same with those that have no solutions."""
+    worst_error: float
+    """Largest departure of a sampled visibility from one that was corrected by hand, relative."""
+    notes: list[str]
+    """What the reader should know."""
+    stage_seconds: dict[str, float]
+    """Wall time per step."""
+
+
+def apply_in_child(work: ApplyWork) -> Applied:
+    """Correct an MS, and see that CORRECTED_DATA is what the tables make of DATA.
+
+    Parameters
+    ----------
+    work : ApplyWork
+        The MS and the sets.
+
+    Returns
+    -------
+    Applied
+        Flags, errors, times.
+
+    Raises
+    ------
+    ScienceQualityError
+        If CORRECTED_DATA is not there or not right, or a table changed while it was copied.
+    TransientError
+        If CASA failed.
+    """
+    clock = StageClock(work.ms_path.stem)
+    with clock.stage("tables"):
+        tables, notes = _copy_tables(work)
+    casatasks = open_casatasks()
+    try:
+        with clock.stage("flag version"):
+            restore_or_save(casatasks, work.ms_path, AS_FLAGGED)
+            before = summarize_flags(work.ms_path, work.info.spws)
+        with clock.stage("applycal"):
+            casatasks.applycal(
+                vis=str(work.ms_path),
+                gaintable=[str(path) for path in tables.values()],
+                spwmap=[_spw_map(work, path, kind) for kind, path in tables.items()],
+                interp=["linear,linear"] * len(tables),
+                # Weights are those of the data: all antennas have the same noise in Jy.
+                calwt=False,
+                applymode="calflag",
+                flagbackup=False,
+                parang=False,
+            )
+    except (RuntimeError, OSError, ValueError) as error:  # as casatasks raises them
+        raise TransientError(
+            f"applycal failed on {work.ms_path}: {error}", reason="applycal_failed"
+        ) from error
+    with clock.stage("check"):
+        worst = _check(work, tables)
+        after = summarize_flags(work.ms_path, work.info.spws)
+    return Applied(
+        flagged_before=before.fraction,
+        flagged_after=after.fraction,
+        worst_error=worst,
+        notes=notes,
+        stage_seconds=clock.seconds,
+    )
+
+
+def _copy_tables(work: ApplyWork) -> tuple[dict[TableKind, Path], list[str]]:
+    """Copy the tables, those of two sets joined, and see that they are what was verified."""
+    for index, solutions in enumerate(work.sets):
+        for table in solutions.tables:
+            copy = work.scratch_dir / f"{index}_{table.kind}"
+            shutil.copytree(Path(solutions.directory) / table.name, copy)
+            if fingerprint(copy) != table.files:
+                raise ScienceQualityError(
+                    f"the {table.kind} table of {solutions.set_id} is not the one that was judged",
+                    reason="corrupt_table",
+                    remedy="solve again",
+                )
+    kinds = [table.kind for table in work.sets[0].tables]
+    single = {kind: work.scratch_dir / f"0_{kind}" for kind in kinds}
+    if len(work.sets) == 1:
+        return single, []
+    first, second = work.sets
+    joined = {kind: work.scratch_dir / f"joined_{kind}" for kind in kinds}
+    try:
+        for kind, path in joined.items():
+            reference = first.array.index(first.refant)
+            join_in_time(single[kind], work.scratch_dir / f"1_{kind}", kind, path, reference)
+    except (ValueError, FileNotFoundError) as error:
+        raise ScienceQualityError(
+            f"{first.set_id} and {second.set_id} cannot be interpolated: {error}",
+            reason="sets_differ",
+            remedy="withdraw one of them, or switch interpolation off",
+        ) from error
+    return joined, []
+
+
+def _spw_map(work: ApplyWork, path: Path, kind: TableKind) -> list[int]:
+    """Say which window of a table each window of the MS takes its solutions from."""
+    of_set = work.sets[0].windows
+    own = [
+        next(index for index, theirs in enumerate(of_set) if theirs.matches(window))
+        for window in work.windows
+    ]
+    if kind is TableKind.BANDPASS:
+        return own
+    # What was solved from all windows at once is filed under one of them.
+    return [int(read_solutions(path, kind).window.min())] * len(own)
+
+
+def _check(work: ApplyWork, tables: dict[TableKind, Path]) -> float:
+    """Correct some visibilities by hand; return the largest relative difference."""
+    with open_table(work.ms_path) as ms:
+        if "CORRECTED_DATA" not in ms.colnames():
+            raise ScienceQualityError(
+                f"applycal ended without an error, but left no CORRECTED_DATA in {work.ms_path}",
+                reason="no_corrected_data",
+            )
+        description = ms.getcol("DATA_DESC_ID")
+        worst = 0.0
+        for number, spw in enumerate(work.info.spws):
+            of_window = np.flatnonzero(description == spw.data_desc_id)
+            step = max(1, len(of_window) // _SAMPLED_ROWS)
+            rows = ms.selectrows(of_window[::step])
+            gains = np.ones((rows.nrows(), *rows.getcell("DATA", 0).shape), np.complex128)
+            for kind, path in tables.items():
+                window = _spw_map(work, path, kind)[number]
+                gains *= _baseline_gains(path, kind, window, rows)
+            good = ~rows.getcol("FLAG") & (gains != 0.0)
+            if not good.any():
+                continue
+            expected = rows.getcol("DATA")[good] / gains[good]
+            difference = np.abs(rows.getcol("CORRECTED_DATA")[good] - expected)
+            worst = max(worst, float(np.max(difference / np.maximum(np.abs(expected), 1e-6))))
+    if not worst <= _TOLERANCE:
+        raise ScienceQualityError(
+            f"CORRECTED_DATA of {work.ms_path} differs by up to {worst:.2g} from what the tables "
+            f"make of DATA (limit {_TOLERANCE:g})",
+            reason="wrong_corrected_data",
+        )
+    return worst
+
+
+def _baseline_gains(path: Path, kind: TableKind, window: int, rows: Any) -> npt.NDArray[Any]:
+    """Work out what a table says of some rows, shape (nrow, nchan or 1, npol)."""
+    solutions = read_solutions(path, kind)
+    times_s = rows.getcol("TIME")
+    freqs_hz = read_window_freqs_hz(path)[window]
+    solutions = solutions.select(solutions.window == window)
+    of_antenna = {
+        int(antenna): _at_times(solutions, int(antenna), times_s, freqs_hz)
+        for antenna in np.union1d(rows.getcol("ANTENNA1"), rows.getcol("ANTENNA2"))
+    }
+    index = np.arange(len(times_s))
+    one = np.array([of_antenna[a][i] for i, a in zip(index, rows.getcol("ANTENNA1"), strict=True)])
+    two = np.array([of_antenna[a][i] for i, a in zip(index, rows.getcol("ANTENNA2"), strict=True)])
+    return np.asarray(one * two.conj())
+
+
+def _at_times(
+    solutions: Solutions, antenna: int, times_s: npt.NDArray[Any], freqs_hz: npt.NDArray[Any]
+) -> npt.NDArray[Any]:
+    """Interpolate an antenna's solutions in time; 0 where there is none."""
+    mine = np.flatnonzero((solutions.antenna == antenna) & ~solutions.flagged.all(axis=(1, 2)))
+    mine = mine[np.argsort(solutions.time_mjd_s[mine])]
+    shape = solutions.values.shape[1:]
+    if not len(mine):
+        return np.zeros((len(times_s), *shape), np.complex128)
+    at_s, values = solutions.time_mjd_s[mine], solutions.values[mine].reshape(len(mine), -1)
+    if solutions.kind is TableKind.DELAY:
+        turns = values[:, None, :] * 1e-9 * (freqs_hz - freqs_hz[0])[None, :, None]
+        return np.exp(
+            2j * np.pi * _interpolate(times_s, at_s, turns.reshape(len(mine), -1))
+        ).reshape(len(times_s), len(freqs_hz), -1)
+    phase = np.unwrap(np.angle(values), axis=0)
+    gains = _interpolate(times_s, at_s, np.abs(values)) * np.exp(
+        1j * _interpolate(times_s, at_s, phase)
+    )
+    usable = ~solutions.flagged[mine].reshape(len(mine), -1).any(axis=0)
+    return np.where(usable, gains, 0.0).reshape(len(times_s), *shape)
+
+
+def _interpolate(
+    times_s: npt.NDArray[Any], at_s: npt.NDArray[Any], values: npt.NDArray[Any]
+) -> npt.NDArray[Any]:
+    """Interpolate columns linearly in time; the ends hold beyond them."""
+    return np.stack([np.interp(times_s, at_s, column) for column in values.T], axis=-1)
