@@ -10,9 +10,10 @@ from pydantic import Field
 from dsa110_contimg.calibration.apply_work import ApplyWork, apply_in_child
 from dsa110_contimg.calibration.choice import choose_sets
 from dsa110_contimg.calibration.models import (
+    AppliedSet,
     CalibrationNeed,
+    CalibrationRecord,
     Choice,
-    Refusal,
     SolutionSet,
     ValidityRules,
 )
@@ -23,13 +24,11 @@ from dsa110_contimg.calibration.verify import verify_tables
 from dsa110_contimg.casa.door import run_in_casa
 from dsa110_contimg.errors import InputError, ScienceQualityError
 from dsa110_contimg.flagging.models import FlagRecord
-from dsa110_contimg.models import Model
-from dsa110_contimg.provenance import Provenance, make_provenance
+from dsa110_contimg.provenance import make_provenance
 from dsa110_contimg.settings import get_settings
 from dsa110_contimg.storage.ms_access import canonical_ms, exclusive_ms
 from dsa110_contimg.storage.ms_change import (
     Change,
-    ChangeRecord,
     changing_ms,
     ms_created,
     read_change,
@@ -57,54 +56,6 @@ class ApplyOptions(MsWorkOptions):
     """How far a set may be borrowed."""
     timeout_s: float = Field(default_factory=lambda: get_settings().calibration_timeout_s, gt=0)
     """Limit in seconds, not counting the wait for the MS."""
-
-
-class AppliedSet(Model):
-    """A set that was applied, as products remember it."""
-
-    set_id: str
-    """The set."""
-    calibrator: str
-    """What it was solved on."""
-    hours: float
-    """Its distance in time from the MS, positive if it is later."""
-    directory: str
-    """Where it stands."""
-    tables: dict[str, dict[str, str]]
-    """Table to its files and their SHA-256."""
-
-
-class CalibrationRecord(ChangeRecord):
-    """What was applied to an MS: the record beside it."""
-
-    group_id: str
-    """The MS's name without suffix."""
-    ms_path: str
-    """The MS."""
-    applied: list[AppliedSet]
-    """One set, or the two that were interpolated."""
-    borrowed: bool
-    """Whether none of them is of the MS's own group."""
-    sentence: str
-    """The choice in words."""
-    refused: list[Refusal]
-    """Nearer sets that were passed over."""
-    flagged_before: float
-    """Fraction of the cross-correlations that was flagged."""
-    flagged_after: float
-    """The same with those that have no solutions."""
-    worst_error: float
-    """Largest relative departure of a sampled visibility from one corrected by hand."""
-    stage_seconds: dict[str, float]
-    """Wall time per step."""
-    seconds: float = 0.0
-    """Wall time in all."""
-    skipped: bool = False
-    """Whether the same had been applied before."""
-    notes: list[str] = Field(default_factory=list)
-    """What the reader should know."""
-    provenance: Provenance
-    """Versions, options and inputs."""
 
 
 def apply_calibration(options: ApplyOptions) -> CalibrationRecord:

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from dsa110_contimg.models import Model
 from dsa110_contimg.provenance import Provenance
+from dsa110_contimg.storage.ms_change import ChangeRecord
 
 FREQ_TOLERANCE_HZ: Final = 1e3
 """Two windows with centres and widths this close are the same; a channel is 244 kHz wide."""
@@ -187,3 +188,78 @@ class Choice(Model):
             return f"solved on this very group: {self.sets[0].set_id}"
         how = "interpolated between" if len(parts) > 1 else "borrowed from"
         return f"{how} {' and '.join(parts)}"
+
+
+class AppliedSet(Model):
+    """A set that was applied, as products remember it."""
+
+    set_id: str
+    """The set."""
+    calibrator: str
+    """What it was solved on."""
+    hours: float
+    """Its distance in time from the MS, positive if it is later."""
+    directory: str
+    """Where it stands."""
+    tables: dict[str, dict[str, str]]
+    """Table to its files and their SHA-256."""
+
+
+class CalibrationRecord(ChangeRecord):
+    """What was applied to an MS: the record beside it."""
+
+    group_id: str
+    """The MS's name without suffix."""
+    ms_path: str
+    """The MS."""
+    applied: list[AppliedSet]
+    """One set, or the two that were interpolated."""
+    borrowed: bool
+    """Whether none of them is of the MS's own group."""
+    sentence: str
+    """The choice in words."""
+    refused: list[Refusal]
+    """Nearer sets that were passed over."""
+    flagged_before: float
+    """Fraction of the cross-correlations that was flagged."""
+    flagged_after: float
+    """The same with those that have no solutions."""
+    worst_error: float
+    """Largest relative departure of a sampled visibility from one corrected by hand."""
+    stage_seconds: dict[str, float]
+    """Wall time per step."""
+    seconds: float = 0.0
+    """Wall time in all."""
+    skipped: bool = False
+    """Whether the same had been applied before."""
+    notes: list[str] = Field(default_factory=list)
+    """What the reader should know."""
+    provenance: Provenance
+    """Versions, options and inputs."""
+
+
+class SolveState(StrEnum):
+    """What became of the solve on a group."""
+
+    SOLVED = "solved"
+    REFUSED = "refused"
+    """The solutions were poor."""
+    FAILED = "failed"
+    """There are no solutions."""
+
+
+class SolveOutcome(Model):
+    """What became of the solve on a group."""
+
+    group_id: str
+    """The group."""
+    calibrator: str
+    """Name of the calibrator."""
+    state: SolveState
+    """solved, refused or failed."""
+    solutions: SolutionSet | None = None
+    """The solutions, if they are good."""
+    reason: str | None = None
+    """Why they are not, in a sentence."""
+    seconds: float = 0.0
+    """Wall time."""

@@ -17,7 +17,8 @@ from dsa110_contimg.models import Model
 from dsa110_contimg.orchestration.spans import task_span
 from dsa110_contimg.orchestration.transit_tasks import night_ledger
 from dsa110_contimg.photometry.models import BinningOptions, Photometry, SourceResult
-from dsa110_contimg.qa.records import ImagingPlan, MsFailure, NightLedger
+from dsa110_contimg.qa.record_models import ImagingPlan, MsFailure
+from dsa110_contimg.qa.records import NightLedger
 from dsa110_contimg.settings import get_settings
 from dsa110_contimg.storage.ms_access import canonical_ms
 from dsa110_contimg.visibilities.models import MsInfo

@@ -10,7 +10,8 @@ from dsa110_contimg.errors import ContimgError
 from dsa110_contimg.orchestration.alerts import Alert, raise_alert
 from dsa110_contimg.orchestration.runs import Night
 from dsa110_contimg.qa.models import NightReport, Verdict
-from dsa110_contimg.qa.records import NightLedger, StageFailure, StageSeconds
+from dsa110_contimg.qa.record_models import StageFailure, StageSeconds
+from dsa110_contimg.qa.records import NightLedger
 from dsa110_contimg.settings import get_settings
 
 DISCOVERY = "discovery"

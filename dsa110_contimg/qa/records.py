@@ -11,85 +11,28 @@ from datetime import date as calendar_date
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
+from dsa110_contimg.calibration.calibrator_plan import CalibratorPlan
+from dsa110_contimg.calibration.models import CalibrationRecord, SolveOutcome
 from dsa110_contimg.conversion.models import ConversionResult, GroupListing
 from dsa110_contimg.errors import InputError
+from dsa110_contimg.flagging.models import FlagRecord
 from dsa110_contimg.models import Model
 from dsa110_contimg.photometry.models import SourceResult
+from dsa110_contimg.qa.record_models import (
+    ImagingPlan,
+    MsFailure,
+    NightRecord,
+    StageFailure,
+    StageSeconds,
+    UnreadableRecord,
+)
 from dsa110_contimg.storage.files import write_text_atomic
 
 RecordT = TypeVar("RecordT", bound=Model)
 
-
-class MsFailure(Model):
-    """An MS that could not be imaged at all."""
-
-    group_id: str
-    """The group that the MS was made from."""
-    reason: str
-    """Why, in a sentence."""
-
-
-class StageFailure(Model):
-    """A stage of the night that failed as a whole, e.g. discovery in an unreadable directory."""
-
-    stage: str
-    """The stage, fit for a file name."""
-    reason: str
-    """Why, in a sentence."""
-    remedy: str | None = None
-    """What the operator can do about it."""
-
-
-class StageSeconds(Model):
-    """How long a stage of the night took as a whole."""
-
-    stage: str
-    """The stage, fit for a file name."""
-    seconds: float
-    """Wall time."""
-
-
-class ImagingPlan(Model):
-    """The sources that are to be imaged in an MS: whoever is missing at the end was lost."""
-
-    group_id: str
-    """The group that the MS was made from."""
-    source_names: list[str]
-    """Names of the sources; empty if none lies in the field."""
-
-
-class UnreadableRecord(Model):
-    """A record that is damaged."""
-
-    file: str
-    """Absolute path."""
-    reason: str
-    """What is wrong with it."""
-
-
-class NightRecord(Model):
-    """All that is on record for one night."""
-
-    date: str
-    """UTC date, ``YYYY-MM-DD``."""
-    listing: GroupListing | None = None
-    """What was found in the input directory; None if nobody looked."""
-    conversions: list[ConversionResult] = Field(default_factory=list)
-    """In order of group."""
-    plans: list[ImagingPlan] = Field(default_factory=list)
-    """The sources to be imaged, in order of group."""
-    sources: dict[str, list[SourceResult]] = Field(default_factory=dict)
-    """Group to the sources imaged in its MS, in order of name."""
-    ms_failures: list[MsFailure] = Field(default_factory=list)
-    """MSs that could not be imaged at all."""
-    stage_failures: list[StageFailure] = Field(default_factory=list)
-    """Stages that failed as a whole."""
-    stage_seconds: list[StageSeconds] = Field(default_factory=list)
-    """Wall time of the stages that were timed as a whole."""
-    unreadable: list[UnreadableRecord] = Field(default_factory=list)
-    """Records that are damaged."""
+_CALIBRATORS_FILE = "calibrators.json"
 
 
 def list_nights(nights_dir: Path) -> list[str]:
@@ -164,6 +107,78 @@ class NightLedger:
             Replaces an earlier record of the same group.
         """
         self._save(f"conversions/{_file_name(result.group_id)}", result)
+
+    def save_calibrators(self, plan: CalibratorPlan) -> None:
+        """Record which calibrators transit in the night.
+
+        Parameters
+        ----------
+        plan : CalibratorPlan
+            Replaces an earlier one.
+        """
+        self._save(_CALIBRATORS_FILE, plan)
+
+    def find_calibrators(self) -> CalibratorPlan | None:
+        """Read which calibrators transit in the night.
+
+        Returns
+        -------
+        CalibratorPlan or None
+            None if nobody looked, or the record is damaged.
+        """
+        return self._find(_CALIBRATORS_FILE, CalibratorPlan)
+
+    def save_flagging(self, record: FlagRecord) -> None:
+        """Record what was flagged in an MS.
+
+        Parameters
+        ----------
+        record : FlagRecord
+            Replaces an earlier one of the same group.
+        """
+        self._save(f"flaggings/{_file_name(record.group_id)}", record)
+
+    def save_solve(self, outcome: SolveOutcome) -> None:
+        """Record what became of the solve on a group.
+
+        Parameters
+        ----------
+        outcome : SolveOutcome
+            Replaces an earlier one of the same group.
+        """
+        self._save(f"solves/{_file_name(outcome.group_id)}", outcome)
+
+    def save_calibration(self, record: CalibrationRecord) -> None:
+        """Record what was applied to an MS.
+
+        Parameters
+        ----------
+        record : CalibrationRecord
+            Replaces an earlier one of the same group.
+        """
+        self._save(f"calibrations/{_file_name(record.group_id)}", record)
+
+    def is_decided(self, group_id: str) -> bool:
+        """Say whether a calibrator's group can be waited for no longer.
+
+        Parameters
+        ----------
+        group_id : str
+            The group.
+
+        Returns
+        -------
+        bool
+            True once it was solved or refused, or failed on its way there.
+        """
+        name = _file_name(group_id)
+        if (self.records_dir / "solves" / name).exists():
+            return True
+        failure = self._find(f"ms_failures/{name}", MsFailure)
+        if failure is not None and not failure.is_retried:
+            return True
+        conversion = self._find(f"conversions/{name}", ConversionResult)
+        return conversion is not None and conversion.ms_path is None
 
     def save_plan(self, plan: ImagingPlan) -> None:
         """Record which sources are to be imaged in an MS.
@@ -254,10 +269,15 @@ class NightLedger:
 
         groups = sorted(path for path in self.records_dir.glob("sources/*") if path.is_dir())
         listings = _read_paths([self.records_dir / "discovery.json"], GroupListing, unreadable)
+        plans = _read_paths([self.records_dir / _CALIBRATORS_FILE], CalibratorPlan, unreadable)
         return NightRecord(
             date=self.date,
             listing=listings[0] if listings else None,
             conversions=read("conversions", ConversionResult),
+            calibrators=plans[0] if plans else None,
+            flaggings=read("flaggings", FlagRecord),
+            solves=read("solves", SolveOutcome),
+            calibrations=read("calibrations", CalibrationRecord),
             plans=read("plans", ImagingPlan),
             sources={group.name: read(f"sources/{group.name}", SourceResult) for group in groups},
             ms_failures=read("ms_failures", MsFailure),
@@ -269,6 +289,11 @@ class NightLedger:
     def _save(self, name: str, record: Model) -> None:
         """Write one record whole or not at all."""
         write_text_atomic(self.records_dir / name, record.model_dump_json(indent=1))
+
+    def _find(self, name: str, model: type[RecordT]) -> RecordT | None:
+        """Read one record, if it is there and whole."""
+        records = _read_paths([self.records_dir / name], model, [])
+        return records[0] if records else None
 
     def _clear(self, name: str) -> None:
         """Remove a record if it is there."""

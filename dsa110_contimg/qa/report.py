@@ -8,7 +8,8 @@ from dsa110_contimg.errors import TransientError
 from dsa110_contimg.models import Model
 from dsa110_contimg.provenance import make_provenance
 from dsa110_contimg.qa.models import NightReport
-from dsa110_contimg.qa.records import NightLedger, StageSeconds
+from dsa110_contimg.qa.record_models import StageSeconds
+from dsa110_contimg.qa.records import NightLedger
 from dsa110_contimg.qa.summary import summarize_night
 from dsa110_contimg.storage.files import write_text_atomic
 

@@ -43,7 +43,7 @@ from dsa110_contimg.qa.models import (
     StageTime,
     Totals,
 )
-from dsa110_contimg.qa.records import NightRecord
+from dsa110_contimg.qa.record_models import NightRecord
 from dsa110_contimg.qa.verdict import find_failures, find_losses, judge
 from dsa110_contimg.storage.publish import manifest_path, read_manifest
 

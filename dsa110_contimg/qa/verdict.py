@@ -20,7 +20,7 @@ from dsa110_contimg.qa.models import (
     Totals,
     Verdict,
 )
-from dsa110_contimg.qa.records import NightRecord
+from dsa110_contimg.qa.record_models import NightRecord
 
 _NO_REASON = "no reason is on record"
 _LOST_TASK = "no outcome is on record: its task is still running, or was killed"

@@ -9,14 +9,8 @@ from support.night_records import DATE, NightMaker
 
 from dsa110_contimg.conversion.models import ConversionState
 from dsa110_contimg.errors import InputError
-from dsa110_contimg.qa.records import (
-    ImagingPlan,
-    MsFailure,
-    NightLedger,
-    StageFailure,
-    StageSeconds,
-    list_nights,
-)
+from dsa110_contimg.qa.record_models import ImagingPlan, MsFailure, StageFailure, StageSeconds
+from dsa110_contimg.qa.records import NightLedger, list_nights
 
 pytestmark = pytest.mark.unit
 

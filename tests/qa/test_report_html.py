@@ -16,7 +16,7 @@ from support.night_records import NightMaker, draw_plain
 from dsa110_contimg.conversion.models import ConversionState, RejectedFile
 from dsa110_contimg.photometry.models import SourceResult, SpwFailure
 from dsa110_contimg.qa import render
-from dsa110_contimg.qa.records import ImagingPlan, MsFailure, StageFailure
+from dsa110_contimg.qa.record_models import ImagingPlan, MsFailure, StageFailure
 from dsa110_contimg.qa.report import write_report
 from dsa110_contimg.qa.thumbnails import choose_policy
 

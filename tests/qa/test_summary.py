@@ -19,7 +19,7 @@ from dsa110_contimg.qa.models import (
     NightReport,
     Verdict,
 )
-from dsa110_contimg.qa.records import ImagingPlan, MsFailure, StageFailure
+from dsa110_contimg.qa.record_models import ImagingPlan, MsFailure, StageFailure
 from dsa110_contimg.qa.report import write_report
 from dsa110_contimg.storage.publish import manifest_path
 
