@@ -1,4 +1,4 @@
-"""One Measurement Set: measure its sources, never two tasks on it at once.
+"""One Measurement Set: flag, calibrate, measure its sources; never two tasks on it at once.
 
 Every task that touches the MS is written with the pool `MS_POOL`, which stands for the pool
 of one slot of the MS that the run names; runs of any origin thus wait for one another.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import dag, get_current_context, task
 
@@ -18,9 +18,31 @@ from dsa110_contimg.orchestration.pools import MS_POOL
 from dsa110_contimg.orchestration.runs import IMAGE_DAG
 from dsa110_contimg.settings import get_settings
 
+if TYPE_CHECKING:
+    from dsa110_contimg.orchestration.ms_requests import ImageRequest
+
 Sources = list[dict[str, Any]]
 SETTINGS = get_settings()
-IMAGING_LIMIT = timedelta(seconds=SETTINGS.imaging_timeout_s + SETTINGS.ms_lock_timeout_s + 120)
+
+
+def limit(work_s: float) -> timedelta:
+    """Time that a task may take: its work, its wait for the MS, and the start of Python."""
+    return timedelta(seconds=work_s + SETTINGS.ms_lock_timeout_s + 120)
+
+
+IMAGING_LIMIT = limit(SETTINGS.imaging_timeout_s)
+FLAGGING_LIMIT = limit(SETTINGS.flagging_timeout_s)
+CALIBRATION_LIMIT = limit(SETTINGS.calibration_timeout_s)
+FIRST: dict[str, Any] = {"priority_weight": 10_000, "weight_rule": "absolute"}
+"""A night's groups wait for its solutions: they come before conversions that could start."""
+
+
+def this_run(what: str) -> tuple[ImageRequest, str]:
+    """Read what the run is asked for, and name one of its tasks for those who wait for its MS."""
+    from dsa110_contimg.orchestration.ms_requests import read_request
+
+    context = get_current_context()
+    return read_request(context["params"]), f"{IMAGE_DAG} {context['run_id']}: {what}"
 
 
 @dag(
@@ -38,13 +60,42 @@ IMAGING_LIMIT = timedelta(seconds=SETTINGS.imaging_timeout_s + SETTINGS.ms_lock_
 def image_ms() -> None:
     """Wire the tasks."""
 
+    @task(pool=MS_POOL, execution_timeout=FLAGGING_LIMIT, **FIRST)
+    def flag() -> str:
+        from dsa110_contimg.orchestration import calibration_tasks
+
+        return calibration_tasks.flag(*this_run("flag"))
+
+    @task(pool=MS_POOL, execution_timeout=CALIBRATION_LIMIT, **FIRST)
+    def solve() -> str:
+        from dsa110_contimg.orchestration import calibration_tasks
+
+        return calibration_tasks.solve(*this_run("solve"))
+
+    @task.sensor(
+        mode="reschedule",
+        poke_interval=15,
+        timeout=SETTINGS.calibration_wait_timeout_s,
+        soft_fail=True,
+        trigger_rule="all_done",
+    )
+    def calibrators(flagged: str | None) -> bool:
+        from dsa110_contimg.orchestration.calibration_tasks import find_awaited
+
+        # Without flags there is nothing to calibrate; the task before has said why.
+        return flagged is None or not find_awaited(this_run("calibrators")[0])
+
+    @task(pool=MS_POOL, execution_timeout=CALIBRATION_LIMIT, trigger_rule="none_failed")
+    def apply() -> str:
+        from dsa110_contimg.orchestration import calibration_tasks
+
+        return calibration_tasks.apply(*this_run("apply"))
+
     @task(pool=MS_POOL)
     def prepare() -> Sources:
-        from dsa110_contimg.orchestration.ms_tasks import plan_sources, read_request
+        from dsa110_contimg.orchestration.ms_tasks import plan_sources
 
-        context = get_current_context()
-        request = read_request(context["params"])
-        planned = plan_sources(request, f"{IMAGE_DAG} {context['run_id']}: prepare")
+        planned = plan_sources(*this_run("prepare"))
         return [source.model_dump(mode="json") for source in planned]
 
     @task(pool=MS_POOL, execution_timeout=IMAGING_LIMIT)
@@ -52,26 +103,19 @@ def image_ms() -> None:
         from dsa110_contimg.catalog.sources import Source
         from dsa110_contimg.orchestration import ms_tasks
 
-        context = get_current_context()
-        left = ms_tasks.measure(
-            ms_tasks.read_request(context["params"]),
-            [Source.model_validate(source) for source in planned],
-            f"{IMAGE_DAG} {context['run_id']}: {len(planned)} sources",
-        )
+        request, purpose = this_run(f"{len(planned)} sources")
+        sources = [Source.model_validate(source) for source in planned]
+        left = ms_tasks.measure(request, sources, purpose)
         return [job.model_dump(mode="json") for job in left]
 
     @task(pool=MS_POOL, execution_timeout=IMAGING_LIMIT, map_index_template="{{ source_name }}")
     def image(job: dict[str, Any]) -> str:
         from dsa110_contimg.orchestration import ms_tasks
 
-        context = get_current_context()
         name: str = job["source"]["name"]
-        context["source_name"] = name  # type: ignore[typeddict-unknown-key]
-        ms_tasks.image(
-            ms_tasks.read_request(context["params"]),
-            ms_tasks.ImagingJob.model_validate(job),
-            f"{IMAGE_DAG} {context['run_id']}: {name}",
-        )
+        get_current_context()["source_name"] = name  # type: ignore[typeddict-unknown-key]
+        request, purpose = this_run(name)
+        ms_tasks.image(request, ms_tasks.ImagingJob.model_validate(job), purpose)
         return name
 
     @task(trigger_rule="all_done")
@@ -81,6 +125,11 @@ def image_ms() -> None:
         return judge_sources(planned, left, list(imaged))
 
     planned: Any = prepare()
+    if SETTINGS.calibration == "on":
+        flagged: Any = flag()
+        ready: Any = calibrators(flagged)
+        flagged >> solve() >> ready
+        [flagged, ready] >> apply() >> planned
     left: Any = measure(planned)
     imaged: Any = image.expand(job=left)
     summary(planned, left, imaged)

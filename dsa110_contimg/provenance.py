@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from dsa110_contimg.models import Model
 
 _PACKAGES = (
@@ -49,6 +51,10 @@ class Provenance(Model):
     """The options of the stage, as JSON."""
     inputs: list[InputFile]
     """The files that were read."""
+    calibration: str | None = None
+    """Which solutions corrected the data, in a sentence; None if the data are as observed."""
+    calibration_sets: list[str] = Field(default_factory=list)
+    """Ids of the sets of solutions; two if they were interpolated."""
 
 
 @lru_cache(maxsize=1)

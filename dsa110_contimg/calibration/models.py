@@ -186,7 +186,7 @@ class Choice(Model):
         ]
         if not self.borrowed:
             return f"solved on this very group: {self.sets[0].set_id}"
-        how = "interpolated between" if len(parts) > 1 else "borrowed from"
+        how = "borrowed, interpolated between" if len(parts) > 1 else "borrowed from"
         return f"{how} {' and '.join(parts)}"
 
 
@@ -258,7 +258,7 @@ class SolveOutcome(Model):
     state: SolveState
     """solved, refused or failed."""
     solutions: SolutionSet | None = None
-    """The solutions, if they are good."""
+    """The solutions; poor ones as they are kept for inspection, None if there are none."""
     reason: str | None = None
     """Why they are not, in a sentence."""
     seconds: float = 0.0

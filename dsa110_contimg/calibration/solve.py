@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from dsa110_contimg.calibration.models import CalTable, SolutionSet, TableKind
 from dsa110_contimg.calibration.need import middle_mjd, read_antennas, window_keys
 from dsa110_contimg.calibration.plots import plot_table
 from dsa110_contimg.calibration.quality import QualityLimits, find_faults, measure_quality
 from dsa110_contimg.calibration.registry import Registry, Transit
+from dsa110_contimg.calibration.set_files import SET_FILE, read_set, set_dir
 from dsa110_contimg.calibration.solve_work import Solved, SolveStrategy, SolveWork, solve_in_child
 from dsa110_contimg.calibration.tables import read_solutions
 from dsa110_contimg.calibration.verify import fingerprint
@@ -30,7 +31,6 @@ from dsa110_contimg.visibilities.known_sources import other_sources
 from dsa110_contimg.visibilities.models import MsInfo
 from dsa110_contimg.visibilities.ms_info import describe_ms, read_ms_info
 
-SET_FILE = "set.json"
 _BYTES_PER_CELL = 60
 """Data, weights and flags of the averaged MS, and CASA's own, per polarization and channel."""
 
@@ -100,7 +100,7 @@ def solve_ms(options: SolveOptions) -> SolutionSet:
     )
     transit = _describe(ms_path, info, options.calibrator)
     registry = Registry(options.registry_url)
-    target = options.solutions_dir / transit.group_id[:10] / transit.set_id
+    target = set_dir(options.solutions_dir, transit.set_id)
     with exclusive_ms(target, f"solving {transit.set_id}", timeout_s=options.lock_timeout_s):
         with exclusive_ms(
             ms_path,
@@ -146,9 +146,8 @@ def _describe(ms_path: Path, info: MsInfo, calibrator: Source) -> Transit:
 
 def _read_earlier(target: Path, provenance: Provenance) -> SolutionSet | None:
     """Read solutions that were made in the same way from the same MS."""
-    try:
-        earlier = SolutionSet.model_validate_json((target / SET_FILE).read_bytes())
-    except (OSError, ValidationError):
+    earlier = read_set(target)
+    if earlier is None:
         return None
     made = earlier.provenance
     same = made.options == provenance.options and made.inputs == provenance.inputs
@@ -191,7 +190,7 @@ def _solve(
         )
         solutions, faults = _judge(options, transit, info, solved, provenance, tree)
         if faults:
-            target = target.with_name(f"refused-{target.name}")
+            target = set_dir(options.solutions_dir, transit.set_id, is_refused=True)
         solutions = solutions.model_copy(
             update={"directory": str(target), "notes": solutions.notes + sandbox.warnings + faults}
         )

@@ -19,8 +19,11 @@ from dsa110_contimg.cli.output import console, print_json
 if TYPE_CHECKING:
     from dsa110_contimg.orchestration.night import NightProgress, NightResult
     from dsa110_contimg.settings import Settings
+    from dsa110_contimg.simulation.night import SimulationResult
 
 _MAX_REASONS = 10
+_CALIBRATOR_JY = 8.8
+"""As 0834+555, the classic calibrator of this declination."""
 
 
 def night(
@@ -80,6 +83,10 @@ def night(
     the products and of the night report. What is done already is not done again. Everything
     is written below the work directory.
 
+    The simulated data have gain errors, interference, a dead antenna and the transit of a
+    calibrator, so that they are flagged and calibrated as real ones are. With the setting
+    DSA110_CONTIMG_CALIBRATION=off they are perfect, and measured as they are.
+
     This embedded Airflow is for one user: it listens on the loopback interface only, and
     whoever can reach it there may do anything.
 
@@ -90,8 +97,13 @@ def night(
     settings = _make_settings(work_dir, input_dir)
     if simulate:
         first = _first_start(date_, start)
-        simulated = _simulate(settings.raw_dir, first, groups, antennas)
-        options = NightOptions(date=f"{first:%Y-%m-%d}", sources_file=sources or simulated)
+        simulated = _simulate(settings, first, groups, antennas)
+        if simulated.calibrators_path and settings.calibrators_file is None:
+            made = {"calibrators_file": Path(simulated.calibrators_path)}
+            settings = settings.model_copy(update=made)
+        options = NightOptions(
+            date=f"{first:%Y-%m-%d}", sources_file=sources or Path(simulated.sources_path)
+        )
     elif date_ is None:
         raise typer.BadParameter("is needed with --no-simulate", param_hint="--date")
     else:
@@ -137,11 +149,20 @@ def _first_start(date_: str | None, start: datetime | None) -> datetime:
     return start
 
 
-def _simulate(out: Path, start: datetime, groups: int, antennas: int) -> Path:
-    """Simulate the night, or find it there; return its catalogue."""
+def _simulate(settings: Settings, start: datetime, groups: int, antennas: int) -> SimulationResult:
+    """Simulate the night, or find it there."""
     from dsa110_contimg.simulation.night import SimulationOptions, simulate
 
-    options = SimulationOptions(output_dir=out, start=start, n_groups=groups, n_antennas=antennas)
+    out, imperfect = settings.raw_dir, settings.calibration == "on"
+    options = SimulationOptions(
+        output_dir=out,
+        start=start,
+        n_groups=groups,
+        n_antennas=antennas,
+        gain_errors=imperfect,
+        rfi=imperfect,
+        calibrator_jy=_CALIBRATOR_JY if imperfect else None,
+    )
     with _bars() as bars:
         bar = bars.add_task("simulating subband files", total=None, visible=console.is_terminal)
         result = simulate(
@@ -153,7 +174,7 @@ def _simulate(out: Path, start: datetime, groups: int, antennas: int) -> Path:
         else f"the simulated night is in {out} already: {len(result.files)} subband files",
         soft_wrap=True,
     )
-    return Path(result.sources_path)
+    return result
 
 
 def _bars() -> Progress:
@@ -175,17 +196,29 @@ def _progress_shown() -> Iterator[tuple[Callable[[str], None], Callable[[NightPr
         return
     with _bars() as bars:
         converted = bars.add_task("groups converted", total=None)
-        imaged = bars.add_task("sources imaged", total=None)
+        per_set = {
+            name: bars.add_task(f"groups {name}", total=None)
+            for name in ("flagged", "calibrated", "measured")
+        }
+        imaged = bars.add_task("sources imaged", total=None, visible=False)
 
         def on_progress(progress: NightProgress) -> None:
             """Move the bars."""
             failed = f" [red]({progress.failed} failed)[/]" if progress.failed else ""
-            bars.update(converted, completed=progress.groups_done, total=progress.groups or None)
+            total = progress.groups or None
+            bars.update(
+                converted,
+                completed=progress.groups_done,
+                total=total,
+                description=f"groups converted{failed}",
+            )
+            for name, bar in per_set.items():
+                bars.update(bar, completed=getattr(progress, name), total=total)
             bars.update(
                 imaged,
                 completed=progress.sources_done,
                 total=progress.sources or None,
-                description=f"sources imaged{failed}",
+                visible=progress.sources > 0,
             )
 
         yield partial(console.print, soft_wrap=True), on_progress
@@ -193,9 +226,11 @@ def _progress_shown() -> Iterator[tuple[Callable[[str], None], Callable[[NightPr
 
 def _print_progress(progress: NightProgress) -> None:
     """Say in one line how far the night is."""
+    images = f"  images {progress.sources_done}/{progress.sources}" if progress.sources else ""
     console.print(
         f"{datetime.now(UTC):%H:%M:%S}  groups {progress.groups_done}/{progress.groups}"
-        f"  sources {progress.sources_done}/{progress.sources}  failed {progress.failed}"
+        f"  flagged {progress.flagged}  calibrated {progress.calibrated}"
+        f"  measured {progress.measured}{images}  failed {progress.failed}"
     )
 
 

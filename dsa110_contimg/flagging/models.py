@@ -110,6 +110,8 @@ class FlagRecord(ChangeRecord):
     """As converted."""
     after: FlagSummary
     """As flagged."""
+    plot: str | None = None
+    """Its picture: an absolute path, or a name beside the MS."""
     stage_seconds: dict[str, float]
     """Wall time per step."""
     seconds: float = 0.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dsa110_contimg.imaging.field_products import FieldImage
+from dsa110_contimg.imaging.fits_provenance import add_provenance
 from dsa110_contimg.imaging.stamp import frame_cards, observation_cards
 from dsa110_contimg.provenance import Provenance
 from dsa110_contimg.visibilities.models import MsInfo
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from astropy.wcs import WCS
 
 FloatImage = npt.NDArray[np.float32]
-
-_HISTORY_WIDTH = 72
 
 
 @dataclass(frozen=True)
@@ -60,13 +58,9 @@ def write_field_image(path: Path, maps: FieldMaps, provenance: Provenance) -> No
     from astropy.io import fits
 
     header = maps.header.copy()
-    header["CREATOR"] = f"dsa110-contimg {provenance.versions.get('dsa110-contimg', '')}"
     header["NSPW"] = (maps.about.n_windows, "windows in this inverse-variance mean")
     header["NOISE"] = (maps.about.noise_jy, "[Jy/beam] robust noise of the residual")
-    # FITS keeps ASCII only; JSON escapes the rest.
-    text = json.dumps({"provenance": provenance.model_dump(mode="json")})
-    for begin in range(0, len(text), _HISTORY_WIDTH):
-        header.add_history(text[begin : begin + _HISTORY_WIDTH])
+    add_provenance(header, provenance)
     observed, residual = (
         image.astype(np.float32)[np.newaxis, np.newaxis] for image in (maps.observed, maps.residual)
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from dsa110_contimg.calibration.record import make_ms_provenance
 from dsa110_contimg.casa.door import run_in_casa
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import ContimgError
@@ -20,13 +21,13 @@ from dsa110_contimg.imaging.products import RESULT_FILE
 from dsa110_contimg.photometry.earlier import find_earlier
 from dsa110_contimg.photometry.failures import unmeasured
 from dsa110_contimg.photometry.models import SourceResult
-from dsa110_contimg.provenance import Provenance, describe_input, make_provenance
+from dsa110_contimg.provenance import Provenance, describe_input
 from dsa110_contimg.stages import StageClock
 from dsa110_contimg.storage.ms_access import exclusive_ms
 from dsa110_contimg.storage.publish import check_target, publish_tree
 from dsa110_contimg.storage.sandbox import open_sandbox
 from dsa110_contimg.visibilities.models import MsInfo, SpwInfo
-from dsa110_contimg.visibilities.ms_info import describe_ms, read_ms_info, select_spws
+from dsa110_contimg.visibilities.ms_info import read_ms_info, select_spws
 from dsa110_contimg.visibilities.primary_beam import check_in_field
 
 _WITHOUT_EFFECT = {
@@ -176,10 +177,11 @@ def failed_result(
 
 def _provenance(options: ImageSourceOptions) -> Provenance:
     """Record the options and the MS as it is."""
-    inputs = [describe_ms(options.ms_path)] if options.ms_path.exists() else []
-    if options.field_fit is not None and options.field_fit.exists():
-        inputs.append(describe_input(options.field_fit))
-    return make_provenance(options, []).model_copy(update={"inputs": inputs})
+    provenance = make_ms_provenance(options, options.ms_path)
+    if options.field_fit is None or not options.field_fit.exists():
+        return provenance
+    inputs = [*provenance.inputs, describe_input(options.field_fit)]
+    return provenance.model_copy(update={"inputs": inputs})
 
 
 def _earlier_result(

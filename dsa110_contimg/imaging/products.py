@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dsa110_contimg.catalog.sources import Source
+from dsa110_contimg.imaging.fits_provenance import add_provenance
 from dsa110_contimg.photometry.models import Detection, SpwMeasurement
 from dsa110_contimg.provenance import Provenance
 
@@ -23,8 +23,6 @@ DETECTIONS_FILE = "detections.ecsv"
 STAMP_FILE = "stamp.png"
 SPECTRUM_FILE = "spectrum.png"
 MEAN_IMAGE_FILE = "mean.image.pbcor.fits"
-
-_HISTORY_WIDTH = 72
 
 
 def spw_image_file(spw_id: int) -> str:
@@ -176,10 +174,6 @@ def _write_fits(
     header["PBCOR"] = (True, "corrected for the drift-averaged primary beam")
     for key, card in cards.items():
         header[key] = card
-    header["CREATOR"] = f"dsa110-contimg {provenance.versions.get('dsa110-contimg', '')}"
-    # FITS keeps ASCII only; JSON escapes the rest.
-    text = json.dumps({"provenance": provenance.model_dump(mode="json")})
-    for begin in range(0, len(text), _HISTORY_WIDTH):
-        header.add_history(text[begin : begin + _HISTORY_WIDTH])
+    add_provenance(header, provenance)
     data = np.asarray(image, dtype=np.float32)[np.newaxis, np.newaxis]
     fits.PrimaryHDU(data, header).writeto(path)

@@ -7,20 +7,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, ValidationError
-
 from dsa110_contimg.catalog.sources import Source
-from dsa110_contimg.conversion.models import Manifest
 from dsa110_contimg.errors import ContimgError, InputError, ScienceQualityError, TransientError
-from dsa110_contimg.imaging.models import Backend, ImageSourceOptions
+from dsa110_contimg.imaging.models import ImageSourceOptions
 from dsa110_contimg.models import Model
+from dsa110_contimg.orchestration.ms_requests import (
+    ImageRequest,
+    known_sources,
+    ledger_of,
+    read_group_id,
+    record_ms_failure,
+    span_log,
+)
 from dsa110_contimg.orchestration.spans import task_span
 from dsa110_contimg.orchestration.transit_tasks import night_ledger
 from dsa110_contimg.photometry.models import BinningOptions, Photometry, SourceResult
-from dsa110_contimg.qa.record_models import ImagingPlan, MsFailure
-from dsa110_contimg.qa.records import NightLedger
+from dsa110_contimg.qa.record_models import ImagingPlan
 from dsa110_contimg.settings import get_settings
-from dsa110_contimg.storage.ms_access import canonical_ms
 from dsa110_contimg.visibilities.models import MsInfo
 
 if TYPE_CHECKING:
@@ -30,33 +33,6 @@ _MOST_NAMED = 5
 """Failed sources that an error names."""
 
 
-class ImageRequest(Model):
-    """The parameters of a run of `image_ms`."""
-
-    ms: Path
-    """The Measurement Set."""
-    sources: list[Source] | None = None
-    """What to image, whether the beam saw it or not; None: what it saw of `sources_file`."""
-    sources_file: Path | None = None
-    """Catalogue; None: the one of the settings."""
-    night: str | None = None
-    """Night that the results are filed under; None: the date of the MS."""
-    photometry: Photometry = Field(default_factory=lambda: Photometry(get_settings().photometry))
-    """Joint fit in the uv plane, or an image for each source and window."""
-    backend: Backend = Field(default_factory=lambda: Backend(get_settings().backend))
-    """The program that makes images."""
-    target_snr: float = Field(5.0, gt=0.0)
-    """A run of windows at or above it is a detection."""
-    min_width: int = Field(1, ge=1)
-    """Smallest number of windows in a detection."""
-    max_width: int = Field(16, ge=1)
-    """Largest number of windows in a detection."""
-    max_spws: int | None = None
-    """Image only the first so many windows."""
-    reprocess: bool = False
-    """Do the work again even if the products are there."""
-
-
 class ImagingJob(Model):
     """A source that is left to be imaged."""
 
@@ -64,37 +40,6 @@ class ImagingJob(Model):
     """The source."""
     field_fit: Path | None
     """The field's other sources, to be subtracted."""
-
-
-def read_request(params: Mapping[str, Any]) -> ImageRequest:
-    """Understand the parameters of a run.
-
-    Parameters
-    ----------
-    params : mapping
-        As Airflow has them.
-
-    Returns
-    -------
-    ImageRequest
-        The request.
-
-    Raises
-    ------
-    InputError
-        If a value makes no sense; the message names it.
-    """
-    given = {name: value for name, value in params.items() if value not in (None, "", [])}
-    try:
-        request = ImageRequest.model_validate(given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(
-            f"parameter {where}: {first['msg']}, not {first['input']!r}", reason="bad_parameter"
-        ) from None
-    # Manifest and products go by the true name, whatever link led to the MS.
-    return request.model_copy(update={"ms": canonical_ms(request.ms)})
 
 
 def plan_sources(request: ImageRequest, purpose: str) -> list[Source]:
@@ -117,15 +62,13 @@ def plan_sources(request: ImageRequest, purpose: str) -> list[Source]:
     InputError
         If the MS is not published and whole, or the catalogue cannot be read.
     """
-    group_id = request.ms.name.removesuffix(".ms")
     try:
-        with task_span(request.ms, purpose, _span_log()):
-            manifest = _read_manifest(request.ms)
-            group_id = manifest.group_id
+        with task_span(request.ms, purpose, span_log()):
+            group_id = read_group_id(request.ms)
             sources = _select_sources(request)
-        ledger = night_ledger(_night(request, group_id))
+        ledger = night_ledger(request.night_of(group_id))
     except InputError as error:
-        _record_ms_failure(request, group_id, error)
+        record_ms_failure(request, error)
         raise
     ledger.clear_ms_failure(group_id)
     if request.sources is None:
@@ -186,7 +129,7 @@ def measure(request: ImageRequest, sources: list[Source], purpose: str) -> list[
     if not sources:
         return []
     options = _measure_options(request, sources, purpose)
-    with task_span(request.ms, purpose, _span_log()):
+    with task_span(request.ms, purpose, span_log()):
         if request.photometry is Photometry.IMAGE:
             fit = fit_for_images(options)
             return [ImagingJob(source=source, field_fit=fit) for source in sources]
@@ -195,7 +138,7 @@ def measure(request: ImageRequest, sources: list[Source], purpose: str) -> list[
         except ContimgError as error:
             _record_all_failed(request, options, error)
             raise
-    group_id, ledger = _ledger_of(request)
+    group_id, ledger = ledger_of(request)
     for result in results:
         ledger.save_source(group_id, result)
     failed = [result for result in results if not result.success]
@@ -233,10 +176,10 @@ def image(request: ImageRequest, job: ImagingJob, purpose: str) -> SourceResult:
     options = ImageSourceOptions.model_validate(
         {**shared, "source": job.source, "field_fit": job.field_fit}
     )
-    group_id, ledger = _ledger_of(request)
+    group_id, ledger = ledger_of(request)
     start = time.perf_counter()
     try:
-        with task_span(request.ms, purpose, _span_log()):
+        with task_span(request.ms, purpose, span_log()):
             result = image_source(options)
     except ContimgError as error:
         failed = failed_result(
@@ -252,21 +195,15 @@ def image(request: ImageRequest, job: ImagingJob, purpose: str) -> SourceResult:
 
 def _measure_options(request: ImageRequest, sources: list[Source], purpose: str) -> MeasureOptions:
     """Say how sources are measured."""
-    from dsa110_contimg.catalog.sources import read_sources
     from dsa110_contimg.photometry.measure import MeasureOptions
 
     settings = get_settings()
-    group_id = _read_manifest(request.ms).group_id
-    catalogues = [path for path in (request.sources_file, settings.field_model_file) if path]
-    if request.sources_file is None and settings.sources_path.exists():
-        # Sources typed in by hand need no catalogue; one that is named must be there.
-        catalogues.append(settings.sources_path)
-    known = {source.name: source for path in catalogues for source in read_sources(path)}
+    group_id = read_group_id(request.ms)
     return MeasureOptions(
         ms_path=request.ms,
-        products_dir=settings.products_dir / _night(request, group_id) / group_id,
+        products_dir=settings.products_dir / request.night_of(group_id) / group_id,
         sources=sources,
-        field_model=list(known.values()),
+        field_model=known_sources(request),
         photometry=request.photometry,
         backend=request.backend,
         binning=BinningOptions(
@@ -282,17 +219,11 @@ def _measure_options(request: ImageRequest, sources: list[Source], purpose: str)
     )
 
 
-def _ledger_of(request: ImageRequest) -> tuple[str, NightLedger]:
-    """Find the group of an MS and the record of its night."""
-    group_id = _read_manifest(request.ms).group_id
-    return group_id, night_ledger(_night(request, group_id))
-
-
 def _record_all_failed(request: ImageRequest, options: MeasureOptions, error: ContimgError) -> None:
     """Put on record that no source could be measured."""
     from dsa110_contimg.photometry.measure import failed_measurement
 
-    group_id, ledger = _ledger_of(request)
+    group_id, ledger = ledger_of(request)
     for source in options.sources:
         ledger.save_source(group_id, failed_measurement(options, source, error))
 
@@ -343,40 +274,6 @@ def judge_sources(
             remedy=remedy,
         )
     return f"{len(planned)} sources measured" if planned else "no source lies in the field"
-
-
-def _read_manifest(ms_path: Path) -> Manifest:
-    """Read the manifest of an MS that must be published and whole."""
-    from dsa110_contimg.storage.publish import manifest_path, read_manifest
-
-    manifest = read_manifest(ms_path)
-    if manifest is None:
-        what = "does not check out" if manifest_path(ms_path).exists() else "is not there"
-        raise InputError(
-            f"{ms_path} is not a published Measurement Set: its manifest {what}",
-            reason="ms_not_published",
-            remedy="convert its group again",
-        )
-    return manifest
-
-
-def _span_log() -> Path:
-    """Record of the tasks' work on MSs."""
-    return get_settings().logs_dir / "ms_tasks.jsonl"
-
-
-def _night(request: ImageRequest, group_id: str) -> str:
-    """Night that the results are filed under."""
-    return request.night or group_id[:10]
-
-
-def _record_ms_failure(request: ImageRequest, group_id: str, error: InputError) -> None:
-    """Record that an MS cannot be imaged, if it is known which night it belongs to."""
-    try:
-        ledger = night_ledger(_night(request, group_id))
-    except InputError:
-        return
-    ledger.save_ms_failure(MsFailure(group_id=group_id, reason=f"{error.reason}: {error}"))
 
 
 def _incomplete(failed: Sequence[SourceResult]) -> ContimgError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,12 +42,18 @@ class NightProgress(Model):
     """Groups found so far."""
     groups_done: int = 0
     """Of these converted, skipped, rejected or failed."""
+    flagged: int = 0
+    """Measurement Sets that are flagged."""
+    calibrated: int = 0
+    """Of these calibrated."""
+    measured: int = 0
+    """Measurement Sets whose sources are fitted."""
     sources: int = 0
-    """Sources to be imaged, as far as is known."""
+    """Sources to be imaged one by one, as far as is known."""
     sources_done: int = 0
     """Of these imaged or failed."""
     failed: int = 0
-    """Groups and sources that failed."""
+    """Tasks that failed."""
 
 
 class NightResult(Model):
@@ -180,16 +187,22 @@ def read_progress(client: AirflowClient, run_id: str) -> NightProgress:
     Returns
     -------
     NightProgress
-        Counts of groups and sources.
+        Counts of groups, Measurement Sets and sources.
     """
     converts = _mapped(client.task_instances(NIGHT_DAG, run_id), "process.convert")
-    images = _mapped(client.task_instances(IMAGE_DAG, containing=run_id), "image")
+    of_sets = client.task_instances(IMAGE_DAG, containing=run_id)
+    images = _mapped(of_sets, "image")
+    done = Counter(task["task_id"] for task in of_sets if task["state"] == "success")
+    failed = [task for task in [*converts, *of_sets] if task["state"] == "failed"]
     return NightProgress(
         groups=len(converts),
         groups_done=sum(_is_over(task) for task in converts),
+        flagged=done["flag"],
+        calibrated=done["apply"],
+        measured=done["measure"],
         sources=len(images),
         sources_done=sum(_is_over(task) for task in images),
-        failed=sum(task["state"] in _FAILED_STATES for task in [*converts, *images]),
+        failed=len(failed),
     )
 
 

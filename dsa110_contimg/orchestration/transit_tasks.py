@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from dsa110_contimg.conversion.models import ConversionResult, ConversionState, SubbandGroup
-from dsa110_contimg.errors import ContimgError
+from dsa110_contimg.errors import ContimgError, InputError
 from dsa110_contimg.orchestration.alerts import Alert, raise_alert
 from dsa110_contimg.orchestration.runs import Night
 from dsa110_contimg.qa.models import NightReport, Verdict
@@ -28,7 +28,8 @@ def discover_groups(night: Night) -> list[SubbandGroup]:
     Returns
     -------
     list of SubbandGroup
-        In order of time; the incomplete ones too, so that each has its word.
+        Those in which a calibrator transits first, for the others wait for them; else in order
+        of time. The incomplete ones too, so that each has its word.
 
     Raises
     ------
@@ -50,8 +51,33 @@ def discover_groups(night: Night) -> list[SubbandGroup]:
         raise
     ledger.save_listing(listing)
     ledger.clear_stage_failure(DISCOVERY)
+    groups = listing.groups
+    if get_settings().calibration == "on":
+        first = _plan_calibrators(night, groups)
+        groups = sorted(groups, key=lambda group: group.group_id not in first)
     ledger.save_stage_seconds(StageSeconds(stage=DISCOVERY, seconds=time.perf_counter() - start))
-    return listing.groups
+    return groups
+
+
+def _plan_calibrators(night: Night, groups: list[SubbandGroup]) -> set[str]:
+    """Find the groups in which calibrators transit, and put the night's transits on record."""
+    from dsa110_contimg.calibration.calibrator_plan import CalibratorPlan, plan_calibrators
+    from dsa110_contimg.catalog.calibrators import read_calibrators
+
+    settings = get_settings()
+    try:
+        plan = plan_calibrators(
+            read_calibrators(settings.calibrators_path),
+            groups,
+            min_apparent_jy=settings.calibrator_min_jy,
+        )
+    except InputError as error:
+        # Solutions of other nights may do; if not, each group says that it has none.
+        plan = CalibratorPlan(
+            min_apparent_jy=settings.calibrator_min_jy, transits=[], problems=[str(error)]
+        )
+    night_ledger(night.date).save_calibrators(plan)
+    return set(plan.solvable)
 
 
 def convert(night: Night, group: SubbandGroup) -> ConversionResult:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from dsa110_contimg.calibration.record import make_ms_provenance
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.imaging.field_products import (
     FIELD_DIR,
@@ -22,12 +23,11 @@ from dsa110_contimg.models import Model
 from dsa110_contimg.photometry.field_results import FieldResults
 from dsa110_contimg.photometry.uvfit import FieldMeasurement, UvfitWork, fit_field
 from dsa110_contimg.processes import run_in_child
-from dsa110_contimg.provenance import Provenance, make_provenance
+from dsa110_contimg.provenance import Provenance
 from dsa110_contimg.storage.ms_access import exclusive_ms
 from dsa110_contimg.storage.publish import check_target, publish_tree
 from dsa110_contimg.storage.sandbox import open_sandbox
 from dsa110_contimg.visibilities.models import MsInfo, SpwInfo
-from dsa110_contimg.visibilities.ms_info import describe_ms
 
 FIELD_FILE = "field.json"
 FIELD_FIT_FILE = "field_fit.json"
@@ -115,9 +115,7 @@ def measure_field(
         access_log=options.access_log,
         purpose=options.purpose or f"measuring {len(sources)} sources",
     )
-    provenance = make_provenance(key, []).model_copy(
-        update={"inputs": [describe_ms(options.ms_path)]}
-    )
+    provenance = make_ms_provenance(key, options.ms_path)
     target = options.products_dir / directory
 
     def read_earlier() -> FieldRecord | None:
@@ -236,6 +234,7 @@ def _write_table(path: Path, work: UvfitWork, record: FieldRecord) -> None:
         table[name] = table[name] * unit
     table.meta = {
         "reduced_chi2": {str(w.spw_id): w.reduced_chi2 for w in record.measurement.windows},
-        "provenance": {"inputs": record.provenance.model_dump(mode="json")["inputs"]},
+        # The options hold the whole model, which is the table's own columns.
+        "provenance": record.provenance.model_dump(mode="json", exclude={"options"}),
     }
     table.write(path, format="ascii.ecsv")

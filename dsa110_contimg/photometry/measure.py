@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from dsa110_contimg.calibration.record import make_ms_provenance
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import ContimgError, InputError
 from dsa110_contimg.imaging.field_products import FIELD_DIR
@@ -33,13 +34,12 @@ from dsa110_contimg.photometry.field import (
 from dsa110_contimg.photometry.field_results import FieldResults
 from dsa110_contimg.photometry.field_stamps import FieldStamps
 from dsa110_contimg.photometry.models import BinningOptions, Photometry, SourceResult
-from dsa110_contimg.provenance import make_provenance
 from dsa110_contimg.storage.ms_access import exclusive_ms
 from dsa110_contimg.storage.publish import publish_tree
 from dsa110_contimg.storage.sandbox import open_sandbox
 from dsa110_contimg.visibilities.known_sources import other_sources, problem_of
 from dsa110_contimg.visibilities.models import MsInfo, SpwInfo
-from dsa110_contimg.visibilities.ms_info import describe_ms, read_ms_info, select_spws
+from dsa110_contimg.visibilities.ms_info import read_ms_info, select_spws
 
 _LEAST_TO_SUBTRACT = 2
 """Sources in a field: one of them is the target itself."""
@@ -166,7 +166,7 @@ def failed_measurement(
         source,
         f"{error.reason}: {error}",
         ms_path=str(options.ms_path),
-        provenance=make_provenance(options, []),
+        provenance=make_ms_provenance(options, options.ms_path),
     )
 
 
@@ -207,9 +207,7 @@ class _Uvfit:
             field=FieldKey(spws=[spw.spw_id for spw in spws], sources=model).digest,
             plots=options.plots,
         )
-        self._provenance = make_provenance(key, []).model_copy(
-            update={"inputs": [describe_ms(options.ms_path)]}
-        )
+        self._provenance = make_ms_provenance(key, options.ms_path)
 
     def run(self, on_done: Callable[[SourceResult], None] | None) -> list[SourceResult]:
         """Fit the field, then make the products of each target."""

@@ -77,7 +77,9 @@ class Window:
         return float(longest_m * self.freqs_hz.max() / SPEED_OF_LIGHT_M_S)
 
 
-def read_window(ms_path: Path, info: MsInfo, spw: SpwInfo) -> Window:
+def read_window(
+    ms_path: Path, info: MsInfo, spw: SpwInfo, flags_table: Path | None = None
+) -> Window:
     """Read one window.
 
     Parameters
@@ -88,6 +90,9 @@ def read_window(ms_path: Path, info: MsInfo, spw: SpwInfo) -> Window:
         What it says of itself.
     spw : SpwInfo
         The window.
+    flags_table : Path, optional
+        Table with the columns ``FLAG`` and ``FLAG_ROW`` of another state of the MS, such as a
+        flag version; None: the flags that are in force.
 
     Returns
     -------
@@ -104,7 +109,7 @@ def read_window(ms_path: Path, info: MsInfo, spw: SpwInfo) -> Window:
     with open_table(ms_path, "SPECTRAL_WINDOW") as windows:
         freqs_hz = windows.getcell("CHAN_FREQ", spw.spw_id)
         widths_hz = windows.getcell("CHAN_WIDTH", spw.spw_id)
-    with open_table(ms_path) as ms:
+    with open_table(ms_path) as ms, open_table(flags_table or ms_path) as flags:
         rows = np.flatnonzero(ms.getcol("DATA_DESC_ID") == spw.data_desc_id)
         if not len(rows):
             raise ScienceQualityError("the MS holds no rows of this window", reason="no_rows")
@@ -112,8 +117,8 @@ def read_window(ms_path: Path, info: MsInfo, spw: SpwInfo) -> Window:
         data = _get(ms, info.data_column, rows)
         weight = apply_flags(
             data,
-            _get(ms, "FLAG", rows),
-            _get(ms, "FLAG_ROW", rows) | (antenna1 == antenna2),
+            _get(flags, "FLAG", rows),
+            _get(flags, "FLAG_ROW", rows) | (antenna1 == antenna2),
             _get_weight(ms, rows),
         )
         if not weight.any():

@@ -54,6 +54,7 @@ def live_by_clock(
         sources_file=yesterday.sources_path,
         photometry="image",
         backend="ducc0",
+        calibration="off",
     )
     with EmbeddedAirflow(settings, parallelism=5) as airflow:
         yield LiveAirflow(airflow, settings)
@@ -62,7 +63,9 @@ def live_by_clock(
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveAirflow]:
     """Airflow that runs what it is told to run."""
-    settings = Settings(work_dir=tmp_path_factory.mktemp("live") / "work", ms_lock_timeout_s=3)
+    settings = Settings(
+        work_dir=tmp_path_factory.mktemp("live") / "work", ms_lock_timeout_s=3, calibration="off"
+    )
     with EmbeddedAirflow(settings, parallelism=4, schedule=False) as airflow:
         airflow.client.set_paused(NIGHT_DAG, paused=False)
         yield LiveAirflow(airflow, settings)

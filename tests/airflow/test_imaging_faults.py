@@ -92,6 +92,7 @@ def live(
         sources_file=catalogue(one_group, "scheduled"),
         photometry="image",
         backend="ducc0",
+        calibration="off",
     )
     airflow = FragileAirflow(settings, parallelism=4)
     try:

@@ -68,7 +68,10 @@ def test_a_night_is_counted(
     with h5py.File(damaged, "r+") as file:  # beyond the quick look of the grouping
         file["Header/ant_2_array"][100:200] = 0
     settings = Settings(
-        work_dir=tmp_path / "work", input_dir=incoming, statsd_address=listener.address
+        work_dir=tmp_path / "work",
+        input_dir=incoming,
+        statsd_address=listener.address,
+        calibration="off",
     )
     date = small_night.groups[0].start_utc[:10]
     with EmbeddedAirflow(settings, parallelism=2, schedule=False) as airflow:

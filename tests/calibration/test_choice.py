@@ -139,7 +139,9 @@ def test_two_transits_are_interpolated_between():
     choice = choose_sets(sets, NEED, RULES)
     assert names(choice) == ["before", "after"]
     assert choice.hours == pytest.approx([-2.0, 22.0], abs=1e-6)
-    assert choice.sentence == "interpolated between before (2.0 h earlier) and after (22.0 h later)"
+    assert choice.sentence == (
+        "borrowed, interpolated between before (2.0 h earlier) and after (22.0 h later)"
+    )
     alone = choose_sets(sets, NEED, ValidityRules(interpolate=False))
     assert (names(alone), alone.borrowed) == (["before"], True)
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from dsa110_contimg.errors import InputError, ScienceQualityError
-from dsa110_contimg.orchestration.ms_tasks import judge_sources, read_request
+from dsa110_contimg.orchestration.ms_requests import read_request
+from dsa110_contimg.orchestration.ms_tasks import judge_sources
 
 pytestmark = pytest.mark.unit
 

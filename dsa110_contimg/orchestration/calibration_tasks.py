@@ -1,0 +1,233 @@
+"""What the tasks of `image_ms` do before sources are measured: flag, solve, wait, apply."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from dsa110_contimg.calibration.models import SolveOutcome, SolveState
+from dsa110_contimg.errors import ContimgError, ScienceQualityError
+from dsa110_contimg.orchestration.ms_requests import (
+    ImageRequest,
+    known_sources,
+    ledger_of,
+    record_ms_failure,
+    span_log,
+)
+from dsa110_contimg.orchestration.spans import task_span
+from dsa110_contimg.settings import get_settings
+
+if TYPE_CHECKING:
+    from dsa110_contimg.calibration.calibrator_plan import CalibratorPlan
+    from dsa110_contimg.calibration.transits import Transit
+
+
+def flag(request: ImageRequest, purpose: str) -> str:
+    """Flag the MS and put on record what was flagged.
+
+    Parameters
+    ----------
+    request : ImageRequest
+        The MS.
+    purpose : str
+        Shown to those who wait for the MS.
+
+    Returns
+    -------
+    str
+        A sentence for the log and the UI.
+
+    Raises
+    ------
+    ContimgError
+        If it failed; on record too.
+    """
+    from dsa110_contimg.flagging.flag_ms import flag_ms
+    from dsa110_contimg.flagging.models import FlagOptions
+
+    settings = get_settings()
+    with _work_on(request, purpose):
+        group_id, ledger = ledger_of(request)
+        record = flag_ms(
+            FlagOptions(
+                ms_path=request.ms,
+                access_log=settings.logs_dir / "ms_access.jsonl",
+                log_dir=settings.logs_dir / "flagging",
+                purpose=purpose,
+                reprocess=request.reprocess,
+            )
+        )
+    ledger.save_flagging(record.model_copy(update={"group_id": group_id}))
+    dead = f", dead antennas: {', '.join(a.name for a in record.dead)}" if record.dead else ""
+    return f"{record.after.fraction:.1%} flagged{dead}"
+
+
+def solve(request: ImageRequest, purpose: str) -> str:
+    """Solve on the calibrator that transits in the MS, if one does, and record what came of it.
+
+    Parameters
+    ----------
+    request : ImageRequest
+        The MS.
+    purpose : str
+        Shown to those who wait for the MS.
+
+    Returns
+    -------
+    str
+        A sentence for the log and the UI.
+
+    Raises
+    ------
+    ContimgError
+        If there are no solutions, or poor ones; on record too.
+    """
+    from dsa110_contimg.calibration.solve import SolveOptions, solve_ms
+
+    transit = _find_transit(request)
+    if transit is None:
+        return "no calibrator transits in this group"
+    settings = get_settings()
+    group_id, ledger = ledger_of(request)
+    start = time.perf_counter()
+    outcome = SolveOutcome(
+        group_id=group_id, calibrator=transit.calibrator.name, state=SolveState.FAILED
+    )
+    try:
+        with task_span(request.ms, purpose, span_log()):
+            solutions = solve_ms(
+                SolveOptions(
+                    ms_path=request.ms,
+                    calibrator=transit.calibrator,
+                    known_sources=[s for s in known_sources(request) if s.flux_jy is not None],
+                    access_log=settings.logs_dir / "ms_access.jsonl",
+                    log_dir=settings.logs_dir / "calibration",
+                    purpose=purpose,
+                    reprocess=request.reprocess,
+                )
+            )
+    except ContimgError as error:
+        is_refusal = isinstance(error, ScienceQualityError)
+        update = {
+            "state": SolveState.REFUSED if is_refusal else SolveState.FAILED,
+            "reason": f"{error.reason}: {error}",
+            "seconds": time.perf_counter() - start,
+        }
+        ledger.save_solve(outcome.model_copy(update=update))
+        raise
+    update = {
+        "state": SolveState.SOLVED,
+        "solutions": solutions,
+        "seconds": time.perf_counter() - start,
+    }
+    ledger.save_solve(outcome.model_copy(update=update))
+    return f"solved: {solutions.set_id}"
+
+
+def find_awaited(request: ImageRequest) -> list[str]:
+    """List the calibrators of the night that an MS waits for.
+
+    Parameters
+    ----------
+    request : ImageRequest
+        The MS.
+
+    Returns
+    -------
+    list of str
+        Groups of the nearest transits before and after it that are not decided; empty if the
+        settings say not to wait, or nobody has planned the night.
+
+    Raises
+    ------
+    ContimgError
+        If the MS is not there.
+    """
+    settings = get_settings()
+    group_id, ledger = ledger_of(request)
+    plan = ledger.find_calibrators()
+    if settings.calibration_wait == "last" or plan is None:
+        return []
+    nearest = _nearest_groups(plan, group_id, settings.calibration_max_hours)
+    return [group for group in nearest if not ledger.is_decided(group)]
+
+
+def apply(request: ImageRequest, purpose: str) -> str:
+    """Apply the best valid solutions, and put on record which.
+
+    Parameters
+    ----------
+    request : ImageRequest
+        The MS.
+    purpose : str
+        Shown to those who wait for the MS.
+
+    Returns
+    -------
+    str
+        The choice in words.
+
+    Raises
+    ------
+    ContimgError
+        If there are none, or it failed; on record too.
+    """
+    from dsa110_contimg.calibration.apply import ApplyOptions, apply_calibration
+
+    settings = get_settings()
+    with _work_on(request, purpose):
+        group_id, ledger = ledger_of(request)
+        record = apply_calibration(
+            ApplyOptions(
+                ms_path=request.ms,
+                access_log=settings.logs_dir / "ms_access.jsonl",
+                log_dir=settings.logs_dir / "calibration",
+                purpose=purpose,
+                reprocess=request.reprocess,
+            )
+        )
+    ledger.save_calibration(record.model_copy(update={"group_id": group_id}))
+    return record.sentence
+
+
+@contextmanager
+def _work_on(request: ImageRequest, purpose: str) -> Iterator[None]:
+    """Log the span of the work on an MS; put on record that nothing more can come of it."""
+    try:
+        with task_span(request.ms, purpose, span_log()):
+            yield
+    except ContimgError as error:
+        record_ms_failure(request, error)
+        raise
+
+
+def _find_transit(request: ImageRequest) -> Transit | None:
+    """Find the calibrator to solve on."""
+    from dsa110_contimg.calibration.transits import calibrator_of_ms
+    from dsa110_contimg.catalog.calibrators import read_calibrators
+    from dsa110_contimg.visibilities.ms_info import read_ms_info
+
+    settings = get_settings()
+    # Without a catalogue the night says so in its plan, and solutions may be there already.
+    if not settings.calibrators_path.exists():
+        return None
+    calibrators = read_calibrators(settings.calibrators_path)
+    return calibrator_of_ms(calibrators, read_ms_info(request.ms), settings.calibrator_min_jy)
+
+
+def _nearest_groups(plan: CalibratorPlan, group_id: str, max_hours: float) -> list[str]:
+    """Its own group if it holds a transit, else those of the transits before and after it."""
+    if group_id in plan.solvable:
+        return [group_id]
+    here = datetime.fromisoformat(group_id)
+    hours = {
+        group: (datetime.fromisoformat(group) - here).total_seconds() / 3600.0
+        for group in plan.solvable
+    }
+    near = {group: apart for group, apart in hours.items() if abs(apart) <= max_hours}
+    before = [group for group, apart in near.items() if apart < 0.0]
+    after = [group for group, apart in near.items() if apart > 0.0]
+    return before[-1:] + after[:1]
