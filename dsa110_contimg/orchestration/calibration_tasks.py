@@ -85,6 +85,7 @@ def solve(request: ImageRequest, purpose: str) -> str:
     ContimgError
         If there are no solutions, or poor ones; on record too.
     """
+    from dsa110_contimg.calibration.set_files import read_set, set_dir
     from dsa110_contimg.calibration.solve import SolveOptions, solve_ms
 
     transit = _find_transit(request)
@@ -111,8 +112,11 @@ def solve(request: ImageRequest, purpose: str) -> str:
             )
     except ContimgError as error:
         is_refusal = isinstance(error, ScienceQualityError)
+        set_id = f"{request.group_id}_{outcome.calibrator}"
+        kept = set_dir(settings.calibration_dir, set_id, is_refused=True)
         update = {
             "state": SolveState.REFUSED if is_refusal else SolveState.FAILED,
+            "solutions": read_set(kept) if error.reason == "poor_solutions" else None,
             "reason": f"{error.reason}: {error}",
             "seconds": time.perf_counter() - start,
         }

@@ -130,10 +130,11 @@ def measure(request: ImageRequest, sources: list[Source], purpose: str) -> list[
         return []
     options = _measure_options(request, sources, purpose)
     with task_span(request.ms, purpose, span_log()):
-        if request.photometry is Photometry.IMAGE:
-            fit = fit_for_images(options)
-            return [ImagingJob(source=source, field_fit=fit) for source in sources]
         try:
+            _require_calibrated(request)
+            if request.photometry is Photometry.IMAGE:
+                fit = fit_for_images(options)
+                return [ImagingJob(source=source, field_fit=fit) for source in sources]
             results = measure_sources(options)
         except ContimgError as error:
             _record_all_failed(request, options, error)
@@ -180,6 +181,7 @@ def image(request: ImageRequest, job: ImagingJob, purpose: str) -> SourceResult:
     start = time.perf_counter()
     try:
         with task_span(request.ms, purpose, span_log()):
+            _require_calibrated(request)
             result = image_source(options)
     except ContimgError as error:
         failed = failed_result(
@@ -191,6 +193,18 @@ def image(request: ImageRequest, job: ImagingJob, purpose: str) -> SourceResult:
     if not result.success:
         raise _incomplete([result])
     return result
+
+
+def _require_calibrated(request: ImageRequest) -> None:
+    """Refuse an MS that another run has begun to flag again since this one calibrated it."""
+    from dsa110_contimg.calibration.apply import read_calibration
+
+    if get_settings().calibration == "on" and read_calibration(request.ms) is None:
+        raise TransientError(
+            f"{request.ms} is not calibrated any more: another run has flagged it again",
+            reason="not_calibrated",
+            remedy="wait until that run has calibrated it",
+        )
 
 
 def _measure_options(request: ImageRequest, sources: list[Source], purpose: str) -> MeasureOptions:

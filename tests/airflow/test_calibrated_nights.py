@@ -1,0 +1,195 @@
+"""Nights with gain errors through a running Airflow: each is calibrated by its own calibrator.
+
+The nights are processed against the order of their dates, as a backfill may.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.live_airflow import LiveAirflow, overlaps, seconds, spans_by_ms
+
+from dsa110_contimg.catalog.sources import read_sources, write_sources
+from dsa110_contimg.orchestration.embedded import EmbeddedAirflow
+from dsa110_contimg.orchestration.runs import IMAGE_DAG, NIGHT_DAG
+from dsa110_contimg.settings import Settings
+from dsa110_contimg.simulation.night import SimulationOptions, SimulationResult, simulate
+
+pytestmark = [pytest.mark.airflow, pytest.mark.casa, pytest.mark.slow]
+
+EARLIER, LATER, LONELY = "2026-01-25", "2026-01-26", "2026-02-10"
+N_GROUPS = {EARLIER: 2, LATER: 1, LONELY: 1}
+STARTS = {EARLIER: "08:06:19", LATER: "14:06:19", LONELY: "08:06:19"}
+"""Hours apart in sidereal time, too: a calibrator of one night is not in a field of the other."""
+FLUX_TOLERANCE = 0.03
+"""Eight antennas hear a source of 1.5 Jy beside one of 8.8 Jy through gains that are known to
+0.5 % each: the side lobes of the one move the other by about 1 %; and 0.5 % of noise."""
+
+
+@pytest.fixture(scope="module")
+def nights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SimulationResult]:
+    """Three nights; the calibrator transits in the last group, except in the lonely night."""
+    return {
+        date: simulate(
+            SimulationOptions(
+                output_dir=tmp_path_factory.mktemp(date) / "incoming",
+                start=datetime.fromisoformat(f"{date}T{STARTS[date]}").replace(tzinfo=UTC),
+                n_groups=n_groups,
+                n_antennas=8,
+                sefd_jy=1000.0,
+                gain_errors=True,
+                missing=("sb12", "sb13", "sb14", "sb15"),
+                calibrator_jy=None if date == LONELY else 8.8,
+                calibrator_group=n_groups - 1,
+            )
+        )
+        for date, n_groups in N_GROUPS.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def live(
+    tmp_path_factory: pytest.TempPathFactory, nights: dict[str, SimulationResult]
+) -> Iterator[LiveAirflow]:
+    """Airflow that calibrates, with the calibrators of both nights in one catalogue."""
+    root = tmp_path_factory.mktemp("calibrated")
+    calibrators = {
+        source.name: source
+        for night in nights.values()
+        if night.calibrators_path
+        for source in read_sources(Path(night.calibrators_path))
+    }
+    write_sources(list(calibrators.values()), root / "calibrators.ecsv")
+    settings = Settings(work_dir=root / "work", calibrators_file=root / "calibrators.ecsv")
+    with EmbeddedAirflow(settings, parallelism=4, schedule=False) as airflow:
+        airflow.client.set_paused(NIGHT_DAG, paused=False)
+        yield LiveAirflow(airflow, settings)
+
+
+@pytest.fixture(scope="module")
+def reports(live: LiveAirflow, nights: dict[str, SimulationResult]) -> dict[str, dict[str, Any]]:
+    """The report of each night; the later night was processed first."""
+    found = {}
+    for together in ((LATER, LONELY), (EARLIER,)):
+        runs = [
+            live.trigger(
+                NIGHT_DAG,
+                {
+                    "date": date,
+                    "input_dir": nights[date].output_dir,
+                    "sources_file": nights[date].sources_path,
+                },
+                name=date,
+            )
+            for date in together
+        ]
+        live.finish(*runs)
+        found |= {date: live.report(date) for date in together}
+    return found
+
+
+def calibrations(live: LiveAirflow, date: str) -> list[dict[str, Any]]:
+    """What was applied in a night, in order of group."""
+    folder = live.settings.nights_dir / date / "records" / "calibrations"
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+
+
+@pytest.mark.parametrize("date", [EARLIER, LATER])
+def test_a_night_uses_its_own_calibrator(
+    live: LiveAirflow, reports: dict[str, dict[str, Any]], date: str
+) -> None:
+    assert reports[date]["failures"] == []
+    applied = calibrations(live, date)
+    assert len(applied) == N_GROUPS[date]
+    for record in applied:
+        [used] = record["applied"]
+        assert used["set_id"].startswith(date)
+    assert not applied[-1]["borrowed"]
+
+
+def test_a_group_before_the_transit_waits(
+    live: LiveAirflow, reports: dict[str, dict[str, Any]]
+) -> None:
+    assert reports[EARLIER]["failures"] == []
+    first, last = calibrations(live, EARLIER)
+    assert first["borrowed"]
+    assert "later" in first["sentence"]
+    tasks = [
+        task
+        for task in live.client.task_instances(IMAGE_DAG, containing=EARLIER)
+        if task["state"] == "success"
+    ]
+    run_of = {group["group_id"]: f"image__{group['group_id']}" for group in (first, last)}
+
+    def moment(task_id: str, record: dict[str, Any], edge: str) -> float:
+        [found] = [
+            task[edge]
+            for task in tasks
+            if task["task_id"] == task_id
+            and task["dag_run_id"].startswith(run_of[record["group_id"]])
+        ]
+        return seconds(found)
+
+    assert moment("solve", last, "end_date") <= moment("apply", first, "start_date")
+
+
+@pytest.mark.parametrize("date", [EARLIER, LATER])
+def test_fluxes_are_right(
+    reports: dict[str, dict[str, Any]], nights: dict[str, SimulationResult], date: str
+) -> None:
+    truth = {source.name: source for source in read_sources(Path(nights[date].sources_path))}
+    brightest = max(truth.values(), key=lambda source: source.flux_jy or 0.0)
+    measured = [one for one in reports[date]["sources"] if one["name"] == brightest.name]
+    assert len(measured) == N_GROUPS[date]
+    for source in measured:
+        ratio = [
+            window["flux_jy"] / float(brightest.flux_at(window["freq_hz"]))
+            for window in source["spws"]
+        ]
+        assert sum(ratio) / len(ratio) == pytest.approx(1.0, abs=FLUX_TOLERANCE)
+
+
+def test_no_set_is_applied_for_want_of_a_valid_one(
+    live: LiveAirflow, reports: dict[str, dict[str, Any]]
+) -> None:
+    [failure] = [one for one in reports[LONELY]["failures"] if one["kind"] == "MS"]
+    assert "no_valid_calibration" in (failure["code"] or failure["reason"])
+    assert LATER in failure["reason"], "the nearest set is named, and why it was refused"
+    assert calibrations(live, LONELY) == []
+    assert reports[LONELY]["sources"] == []
+
+
+def test_a_second_run_does_no_work_twice(
+    live: LiveAirflow,
+    nights: dict[str, SimulationResult],
+    reports: dict[str, dict[str, Any]],
+) -> None:
+    assert reports[LATER]["failures"] == []
+    [ms] = [Path(record["ms_path"]) for record in calibrations(live, LATER)]
+    before = {path: path.stat().st_mtime_ns for path in ms.glob("table.f*")}
+    run = live.trigger(
+        NIGHT_DAG,
+        {
+            "date": LATER,
+            "input_dir": nights[LATER].output_dir,
+            "sources_file": nights[LATER].sources_path,
+        },
+        name="again",
+    )
+    assert live.finish(run) == ["success"]
+    assert {path: path.stat().st_mtime_ns for path in ms.glob("table.f*")} == before
+    assert [record["skipped"] for record in calibrations(live, LATER)] == [True]
+
+
+def test_an_ms_has_one_task_at_a_time(
+    live: LiveAirflow, reports: dict[str, dict[str, Any]]
+) -> None:
+    assert reports[EARLIER]["failures"] == []
+    holds = spans_by_ms(live.settings.logs_dir / "ms_access.jsonl")
+    assert len(holds) == sum(N_GROUPS.values())
+    assert {ms: overlaps(spans) for ms, spans in holds.items()} == {ms: [] for ms in holds}

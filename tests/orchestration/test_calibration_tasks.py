@@ -1,0 +1,137 @@
+"""Which calibrators of its night a Measurement Set waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dsa110_contimg.calibration.calibrator_plan import CalibratorPlan
+from dsa110_contimg.calibration.models import SolveOutcome, SolveState
+from dsa110_contimg.calibration.transits import Transit
+from dsa110_contimg.catalog.calibrators import Calibrator
+from dsa110_contimg.conversion.models import ConversionResult, ConversionState, Manifest
+from dsa110_contimg.orchestration.calibration_tasks import find_awaited
+from dsa110_contimg.orchestration.ms_requests import ImageRequest
+from dsa110_contimg.provenance import make_provenance
+from dsa110_contimg.qa.record_models import MsFailure
+from dsa110_contimg.qa.records import NightLedger
+from dsa110_contimg.settings import get_settings
+from dsa110_contimg.storage.publish import manifest_path
+
+pytestmark = pytest.mark.unit
+
+NIGHT = "2026-01-25"
+EARLY, MORNING, NOON, EVENING = (f"{NIGHT}T{hour}:00:00" for hour in ("01", "08", "12", "20"))
+"""Groups with transits are all but the one at noon."""
+
+Ask = Callable[[str], list[str]]
+
+
+def transit(group_id: str) -> Transit:
+    calibrator = Calibrator(name=f"at-{group_id[11:13]}", ra_deg=1.0, dec_deg=54.0, flux_jy=8.8)
+    return Transit(
+        calibrator=calibrator,
+        transit_utc=group_id,
+        transit_mjd=61065.0,
+        pointing_dec_deg=54.5,
+        offset_deg=-0.5,
+        beam=0.9,
+        flux_jy=8.8,
+        apparent_flux_jy=7.9,
+        group_id=group_id,
+    )
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[NightLedger]:
+    """A night with three transits, of which nothing is decided."""
+    monkeypatch.setenv("DSA110_CONTIMG_WORK_DIR", str(tmp_path))
+    get_settings.cache_clear()
+    made = NightLedger(get_settings().nights_dir, NIGHT)
+    groups = (EARLY, MORNING, EVENING)
+    made.save_calibrators(
+        CalibratorPlan(min_apparent_jy=2.0, transits=[transit(group) for group in groups])
+    )
+    yield made
+    get_settings.cache_clear()
+
+
+@pytest.fixture
+def ask(tmp_path: Path, ledger: NightLedger) -> Ask:
+    """What the MS of a group waits for."""
+    assert ledger.exists()
+
+    def awaited(group_id: str) -> list[str]:
+        ms = tmp_path / f"{group_id}.ms"
+        ms.mkdir(exist_ok=True)
+        manifest = Manifest.model_construct(
+            group_id=group_id,
+            state="complete",
+            missing=[],
+            spectral_windows=[],
+            phase_center_ra_deg=1.0,
+            phase_center_dec_deg=54.0,
+            start_utc=group_id,
+            duration_s=309.0,
+            files={},
+            stage_seconds={},
+            provenance=make_provenance(transit(group_id), []),
+        )
+        manifest_path(ms).write_text(manifest.model_dump_json(warnings=False))
+        return find_awaited(ImageRequest(ms=ms))
+
+    return awaited
+
+
+def test_the_last_before_and_the_first_after_are_awaited(ask: Ask) -> None:
+    assert ask(NOON) == [MORNING, EVENING]
+    assert ask(f"{NIGHT}T00:30:00") == [EARLY]
+    assert ask(f"{NIGHT}T23:00:00") == [EVENING]
+
+
+def test_a_transit_waits_for_itself_alone(ask: Ask) -> None:
+    assert ask(MORNING) == [MORNING]
+
+
+@pytest.mark.parametrize("state", list(SolveState))
+def test_a_decided_solve_is_not_awaited(ask: Ask, ledger: NightLedger, state: SolveState) -> None:
+    ledger.save_solve(SolveOutcome(group_id=MORNING, calibrator="at-08", state=state))
+    assert ask(NOON) == [EVENING]
+
+
+def test_a_group_without_an_ms_is_not_awaited(ask: Ask, ledger: NightLedger) -> None:
+    converted = ConversionResult(
+        group_id=MORNING, state=ConversionState.CONVERTED, ms_path="/ms/08.ms"
+    )
+    ledger.save_conversion(converted)
+    assert ask(NOON) == [MORNING, EVENING]
+    failed = ConversionResult(group_id=MORNING, state=ConversionState.FAILED, reason="truncated")
+    ledger.save_conversion(failed)
+    assert ask(NOON) == [EVENING]
+
+
+def test_a_failure_that_may_pass_is_awaited(ask: Ask, ledger: NightLedger) -> None:
+    failure = MsFailure(group_id=MORNING, reason="timeout: flagging", is_retried=True)
+    ledger.save_ms_failure(failure)
+    assert ask(NOON) == [MORNING, EVENING]
+    ledger.save_ms_failure(failure.model_copy(update={"is_retried": False}))
+    assert ask(NOON) == [EVENING]
+
+
+def test_transits_out_of_reach_are_not_awaited(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DSA110_CONTIMG_CALIBRATION_MAX_HOURS", "5")
+    get_settings.cache_clear()
+    assert ask(NOON) == [MORNING]
+
+
+def test_the_last_valid_set_may_do(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DSA110_CONTIMG_CALIBRATION_WAIT", "last")
+    get_settings.cache_clear()
+    assert ask(NOON) == []
+
+
+def test_nobody_waits_in_a_night_that_was_not_planned(ask: Ask, ledger: NightLedger) -> None:
+    (ledger.records_dir / "calibrators.json").unlink()
+    assert ask(NOON) == []
