@@ -35,9 +35,10 @@ faults: setup  ## Every fault sweep in its long form (25 minutes)
 soak: setup  ## Convert 1,000 small groups in sequence and 8 at a time, some killed at random (15 minutes)
 	FAULT_SWEEP=long SOAK_GROUPS=1000 $(VENV)/bin/python -m pytest tests/faults/test_soak.py
 
-bench: setup  ## Measure conversion and photometry side by side with their peers (half an hour)
+bench: setup  ## Measure conversion, photometry and calibration beside their peers (an hour)
 	$(VENV)/bin/python benchmarks/conversion.py
 	$(VENV)/bin/python benchmarks/photometry.py
+	$(VENV)/bin/python benchmarks/calibration.py
 
 check: setup  ## Formatting, lint, types, docstrings
 	$(VENV)/bin/ruff format --check $(SOURCES)

@@ -103,16 +103,19 @@ class Meter:
 
 
 @contextmanager
-def sampled_memory(root_pid: int) -> Iterator[Callable[[], PeakMemory]]:
+def sampled_memory(
+    root_pid: int, interval_s: float = _SAMPLE_INTERVAL_S
+) -> Iterator[Callable[[], PeakMemory]]:
     """Watch the memory of a process and its descendants while the body runs.
 
-    Looking walks page tables, so nothing else is measured meanwhile.
+    Looking walks page tables, so nothing else is measured meanwhile, unless the interval is
+    long.
     """
     done = threading.Event()
     sums: list[tuple[int, int, int]] = []
 
     def watch() -> None:
-        while not done.wait(_SAMPLE_INTERVAL_S):
+        while not done.wait(interval_s):
             sums.append(_tree_memory(root_pid))
 
     watcher = threading.Thread(target=watch, name="memory-watcher")

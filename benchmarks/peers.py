@@ -51,8 +51,8 @@ class ConcatOptions(Model):
     """The MS to make."""
 
 
-class _Clock:
-    """Notes the parts of a run."""
+class Clock:
+    """Notes the parts of a run; it starts when it is made."""
 
     def __init__(self) -> None:
         self._start = self._last = time.perf_counter()
@@ -60,11 +60,13 @@ class _Clock:
         self.parts_s: dict[str, float] = {}
 
     def note(self, part: str) -> None:
+        """End a part."""
         now = time.perf_counter()
         self.parts_s[part] = now - self._last
         self._last = now
 
     def cost(self) -> Cost:
+        """Say what all parts took."""
         wall_s = time.perf_counter() - self._start
         return Cost(wall_s=wall_s, cpu_s=own_cpu_s() - self._cpu_s, parts_s=self.parts_s)
 
@@ -76,7 +78,7 @@ def pyuvdata_whole(options: PeerOptions) -> Cost:
     """
     from support.pyuvdata_oracle import phase_to, put_on_meridian, read_as_labelled
 
-    clock = _Clock()
+    clock = Clock()
     parts = [read_as_labelled(path) for path in options.files]
     clock.note("read")
     whole, rest = parts[0], parts[1:]
@@ -97,7 +99,7 @@ def classic_parts(options: PeerOptions) -> Cost:
     """Write one MS per subband, by processes that share the subbands."""
     import support.pyuvdata_oracle  # noqa: F401 - before the fork, not to be counted
 
-    clock = _Clock()
+    clock = Clock()
     jobs = [options.model_copy(update={"files": [path]}) for path in options.files]
     with ProcessPoolExecutor(options.workers, mp_context=get_context("fork")) as pool:
         list(pool.map(_write_part, jobs))
@@ -110,7 +112,7 @@ def classic_concat(options: ConcatOptions) -> Cost:
     from dsa110_contimg.casa.door import open_casatasks
 
     casatasks = open_casatasks()
-    clock = _Clock()
+    clock = Clock()
     casatasks.concat(
         vis=[str(part) for part in options.parts],
         concatvis=str(options.whole),

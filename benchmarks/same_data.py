@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 _ROWS = 500
+_ROWS_CORRECTED = 5000
 _TOLERANCE = 1e-5
 """Relative: both rotate in single precision."""
 
@@ -47,6 +48,38 @@ def require_same(ours: Path, theirs: Path) -> None:
             vis = left.getcell("DATA", int(row))
             if not np.abs(found - vis).max() <= _TOLERANCE * np.abs(vis).max():
                 raise RuntimeError(f"row {row} of {ours.name} differs in {theirs.name}")
+
+
+def require_same_corrected(ours: Path, theirs: Path) -> float:
+    """Compare CORRECTED_DATA of a sample of the rows of an MS and its copy.
+
+    Parameters
+    ----------
+    ours, theirs : Path
+        MSs with the same rows, corrected with the same tables.
+
+    Returns
+    -------
+    float
+        Largest relative difference of what is unflagged in both.
+
+    Raises
+    ------
+    RuntimeError
+        If it is not small.
+    """
+    from casacore.tables import table
+
+    generator = np.random.default_rng(0)
+    with table(str(ours), ack=False) as left, table(str(theirs), ack=False) as right:
+        rows = np.sort(generator.integers(0, left.nrows(), _ROWS_CORRECTED))
+        one, other = left.selectrows(rows), right.selectrows(rows)
+        good = ~(one.getcol("FLAG") | other.getcol("FLAG"))
+        vis, found = one.getcol("CORRECTED_DATA")[good], other.getcol("CORRECTED_DATA")[good]
+        difference = float(np.max(np.abs(found - vis) / np.maximum(np.abs(vis), 1e-6)))
+    if not difference <= _TOLERANCE:
+        raise RuntimeError(f"CORRECTED_DATA of {ours.name} differs by {difference:.2g}")
+    return difference
 
 
 def _rounded(time_s: float, antenna1: int, antenna2: int) -> tuple[int, int, int]:

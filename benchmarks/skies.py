@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from dsa110_contimg.astrometry import meridian_icrs_deg
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.conversion.direct_subband import DirectSubbandWriter
 from dsa110_contimg.instrument import (
@@ -19,7 +20,6 @@ from dsa110_contimg.instrument import (
     SEFD_JY,
     SIDEREAL_RATE_DEG_S,
 )
-from dsa110_contimg.astrometry import meridian_icrs_deg
 from dsa110_contimg.simulation.night import (
     DEFAULT_DEC_DEG,
     DEFAULT_START,

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from support.calibrator_transits import Transits
+
+    from dsa110_contimg.calibration.models import SolutionSet
 
 # Libraries that keep caches in the home directory are sent elsewhere before they are imported.
 _CACHES = Path(tempfile.gettempdir()) / f"dsa110-contimg-tests-{os.getuid()}"
@@ -134,3 +140,44 @@ def own_ms(point_source_ms: Path, tmp_path: Path) -> Path:
     ms = Path(shutil.copytree(point_source_ms, tmp_path / "own.ms"))
     make_writable(ms)
     return ms
+
+
+@pytest.fixture(scope="session")
+def transits(tmp_path_factory: pytest.TempPathFactory) -> Transits:
+    """Two solved transits of calibrators and a field between them; not to be modified."""
+    from support.calibrator_transits import make_transits
+
+    return make_transits(tmp_path_factory.mktemp("transits"))
+
+
+@pytest.fixture(scope="session")
+def solved_by_command(
+    transits: Transits, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A work directory, and what ``solve`` said that put other solutions of a transit there.
+
+    With delays, a reference antenna that was asked for, and two sources, one without flux.
+    """
+    from support.calibrator_transits import run_command
+
+    work_dir = tmp_path_factory.mktemp("solved_by_command")
+    sources = work_dir / "sources.csv"
+    near_deg = transits.calibrators[transits.before].ra_deg + 0.5
+    sources.write_text(
+        f"name,ra_deg,dec_deg,flux_jy\nnear,{near_deg},54.6,0.001\nunknown,120.0,54.0,\n"
+    )
+    return work_dir, run_command(
+        transits,
+        work_dir,
+        *("solve", transits.before, "--calibrators", transits.catalogue, "--work-dir", work_dir),
+        *("--sources", sources, "--refant", "33", "--solve-delay", "--json"),
+    )
+
+
+@pytest.fixture(scope="session")
+def delayed(solved_by_command: tuple[Path, subprocess.CompletedProcess[str]]) -> SolutionSet:
+    """The solutions that it made."""
+    from dsa110_contimg.calibration.models import SolutionSet
+
+    _, done = solved_by_command
+    return SolutionSet.model_validate_json(done.stdout)

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from dsa110_contimg.calibration.apply_work import ApplyWork, apply_in_child
 from dsa110_contimg.calibration.choice import choose_sets
+from dsa110_contimg.calibration.interpolation import Plan, plan_application
 from dsa110_contimg.calibration.models import (
     AppliedSet,
     CalibrationNeed,
@@ -18,6 +19,7 @@ from dsa110_contimg.calibration.models import (
     ValidityRules,
 )
 from dsa110_contimg.calibration.need import describe_need
+from dsa110_contimg.calibration.record import read_calibration
 from dsa110_contimg.calibration.registry import Registry
 from dsa110_contimg.calibration.selection import choose_verified
 from dsa110_contimg.calibration.verify import verify_tables
@@ -86,9 +88,12 @@ def apply_calibration(options: ApplyOptions) -> CalibrationRecord:
     """
     start = time.perf_counter()
     ms_path = canonical_ms(options.ms_path)
-    info = read_ms_info(ms_path)
     need = describe_need(ms_path)
-    choice = _choose(options, need)
+    plan = plan_application(_choose(options, need))
+    applied = [
+        _remember(solutions, hours)
+        for solutions, hours in zip(plan.choice.sets, plan.choice.hours, strict=True)
+    ]
     with exclusive_ms(
         ms_path,
         options.purpose or f"calibrating {ms_path.name}",
@@ -100,68 +105,58 @@ def apply_calibration(options: ApplyOptions) -> CalibrationRecord:
             raise InputError(
                 f"{ms_path} has not been flagged", reason="not_flagged", remedy="flag it first"
             )
-        applied = [
-            _remember(solutions, hours)
-            for solutions, hours in zip(choice.sets, choice.hours, strict=True)
-        ]
-        earlier = read_change(ms_path, Change.CALIBRATION, CalibrationRecord)
-        if earlier is not None and earlier.applied == applied and not options.reprocess:
-            return earlier.model_copy(
-                update={"skipped": True, "seconds": time.perf_counter() - start}
-            )
-        provenance = make_provenance(options.rules, []).model_copy(
-            update={"inputs": [describe_ms(ms_path)]}
+        record = None if options.reprocess else read_calibration(ms_path)
+        skipped = record is not None and record.applied == applied
+        if record is None or not skipped:
+            record = _apply(options, need, plan, applied)
+    return record.model_copy(update={"skipped": skipped, "seconds": time.perf_counter() - start})
+
+
+def _apply(
+    options: ApplyOptions, need: CalibrationNeed, plan: Plan, applied: list[AppliedSet]
+) -> CalibrationRecord:
+    """Correct an MS that is held, in a child, and put it on record."""
+    start = time.perf_counter()
+    ms_path, choice = Path(need.ms_path), plan.choice
+    provenance = make_provenance(options.rules, []).model_copy(
+        update={"inputs": [describe_ms(ms_path)]}
+    )
+    roots = options.find_sandbox_roots(ms_path.parent)
+    with (
+        open_sandbox(f"apply_{ms_path.stem}", roots, _SCRATCH_BYTES) as sandbox,
+        changing_ms(ms_path, Change.CALIBRATION) as save,
+    ):
+        scratch = sandbox.path / "tables"
+        scratch.mkdir()
+        done = run_in_casa(
+            apply_in_child,
+            ApplyWork(
+                ms_path=ms_path,
+                info=read_ms_info(ms_path),
+                windows=need.windows,
+                sets=choice.sets,
+                reference=plan.reference,
+                scratch_dir=scratch,
+            ),
+            timeout_s=options.timeout_s,
+            log_path=options.find_log(ms_path.parent, ms_path.stem),
+            scratch_dir=sandbox.path,
         )
-        roots = options.find_sandbox_roots(ms_path.parent)
-        with (
-            open_sandbox(f"apply_{ms_path.stem}", roots, _SCRATCH_BYTES) as sandbox,
-            changing_ms(ms_path, Change.CALIBRATION) as save,
-        ):
-            scratch = sandbox.path / "tables"
-            scratch.mkdir()
-            done = run_in_casa(
-                apply_in_child,
-                ApplyWork(
-                    ms_path=ms_path,
-                    info=info,
-                    windows=need.windows,
-                    sets=choice.sets,
-                    scratch_dir=scratch,
-                ),
-                timeout_s=options.timeout_s,
-                log_path=options.find_log(ms_path.parent, ms_path.stem),
-                scratch_dir=sandbox.path,
-            )
-            record = CalibrationRecord(
-                ms_created=ms_created(ms_path),
-                group_id=ms_path.stem,
-                ms_path=str(ms_path),
-                applied=applied,
-                borrowed=choice.borrowed,
-                sentence=choice.sentence,
-                refused=choice.refused,
-                **dict(done),
-                seconds=time.perf_counter() - start,
-                provenance=provenance,
-            )
-            save(record)
+        record = CalibrationRecord(
+            ms_created=ms_created(ms_path),
+            group_id=ms_path.stem,
+            ms_path=str(ms_path),
+            applied=applied,
+            borrowed=choice.borrowed,
+            sentence=choice.sentence,
+            refused=choice.refused,
+            **dict(done),
+            notes=plan.notes + sandbox.warnings,
+            seconds=time.perf_counter() - start,
+            provenance=provenance,
+        )
+        save(record)
     return record
-
-
-def read_calibration(ms_path: Path) -> CalibrationRecord | None:
-    """Read what was applied to an MS.
-
-    Parameters
-    ----------
-    ms_path : Path
-        The MS.
-
-    Returns
-    -------
-    CalibrationRecord or None
-        None if nothing was.
-    """
-    return read_change(canonical_ms(ms_path), Change.CALIBRATION, CalibrationRecord)
 
 
 def _choose(options: ApplyOptions, need: CalibrationNeed) -> Choice:

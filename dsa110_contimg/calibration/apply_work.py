@@ -20,7 +20,7 @@ from dsa110_contimg.calibration.verify import fingerprint
 from dsa110_contimg.casa.door import open_casatasks
 from dsa110_contimg.errors import ScienceQualityError, TransientError
 from dsa110_contimg.flagging.summary import summarize_flags
-from dsa110_contimg.flagging.work import AS_FLAGGED, restore_or_save
+from dsa110_contimg.flagging.versions import restore_flagged
 from dsa110_contimg.models import AbsolutePath, Model
 from dsa110_contimg.stages import StageClock
 from dsa110_contimg.visibilities.models import MsInfo
@@ -44,6 +44,8 @@ class ApplyWork(Model):
     """Its windows, in order of id."""
     sets: list[SolutionSet]
     """One set, or the one before and the one after, in order of time."""
+    reference: int | None = None
+    """Id of the antenna to which two sets are referred."""
     scratch_dir: AbsolutePath
     """Receives copies of the tables."""
 
@@ -57,8 +59,6 @@ class Applied(Model):
     """The same with those that have no solutions."""
     worst_error: float
     """Largest departure of a sampled visibility from one that was corrected by hand, relative."""
-    notes: list[str]
-    """What the reader should know."""
     stage_seconds: dict[str, float]
     """Wall time per step."""
 
@@ -79,17 +79,17 @@ def apply_in_child(work: ApplyWork) -> Applied:
     Raises
     ------
     ScienceQualityError
-        If CORRECTED_DATA is not there or not right, or a table changed while it was copied.
+        If CORRECTED_DATA is not there or not right.
     TransientError
-        If CASA failed.
+        If CASA failed, or a table changed while it was copied.
     """
     clock = StageClock(work.ms_path.stem)
     with clock.stage("tables"):
-        tables, notes = _copy_tables(work)
+        tables = _copy_tables(work)
     casatasks = open_casatasks()
     try:
         with clock.stage("flag version"):
-            restore_or_save(casatasks, work.ms_path, AS_FLAGGED)
+            restore_flagged(casatasks, work.ms_path)
             before = summarize_flags(work.ms_path, work.info.spws)
         with clock.stage("applycal"):
             casatasks.applycal(
@@ -103,6 +103,14 @@ def apply_in_child(work: ApplyWork) -> Applied:
                 flagbackup=False,
                 parang=False,
             )
+            if lacking := _windows_without(work, tables):
+                # CASA lets the data of a window pass that a table knows nothing of.
+                casatasks.flagdata(
+                    vis=str(work.ms_path),
+                    mode="manual",
+                    spw=",".join(map(str, lacking)),
+                    flagbackup=False,
+                )
     except (RuntimeError, OSError, ValueError) as error:  # as casatasks raises them
         raise TransientError(
             f"applycal failed on {work.ms_path}: {error}", reason="applycal_failed"
@@ -114,40 +122,30 @@ def apply_in_child(work: ApplyWork) -> Applied:
         flagged_before=before.fraction,
         flagged_after=after.fraction,
         worst_error=worst,
-        notes=notes,
         stage_seconds=clock.seconds,
     )
 
 
-def _copy_tables(work: ApplyWork) -> tuple[dict[TableKind, Path], list[str]]:
+def _copy_tables(work: ApplyWork) -> dict[TableKind, Path]:
     """Copy the tables, those of two sets joined, and see that they are what was verified."""
     for index, solutions in enumerate(work.sets):
         for table in solutions.tables:
             copy = work.scratch_dir / f"{index}_{table.kind}"
             shutil.copytree(Path(solutions.directory) / table.name, copy)
             if fingerprint(copy) != table.files:
-                raise ScienceQualityError(
-                    f"the {table.kind} table of {solutions.set_id} is not the one that was judged",
-                    reason="corrupt_table",
-                    remedy="solve again",
+                raise TransientError(
+                    f"the {table.kind} table of {solutions.set_id} is no longer the one that was "
+                    "verified",
+                    reason="table_changed",
+                    remedy="somebody is solving its transit again",
                 )
-    kinds = [table.kind for table in work.sets[0].tables]
-    single = {kind: work.scratch_dir / f"0_{kind}" for kind in kinds}
-    if len(work.sets) == 1:
-        return single, []
-    first, second = work.sets
-    joined = {kind: work.scratch_dir / f"joined_{kind}" for kind in kinds}
-    try:
-        for kind, path in joined.items():
-            reference = first.array.index(first.refant)
-            join_in_time(single[kind], work.scratch_dir / f"1_{kind}", kind, path, reference)
-    except (ValueError, FileNotFoundError) as error:
-        raise ScienceQualityError(
-            f"{first.set_id} and {second.set_id} cannot be interpolated: {error}",
-            reason="sets_differ",
-            remedy="withdraw one of them, or switch interpolation off",
-        ) from error
-    return joined, []
+    paths = {table.kind: work.scratch_dir / f"0_{table.kind}" for table in work.sets[0].tables}
+    if work.reference is None:
+        return paths
+    joined = {kind: work.scratch_dir / f"joined_{kind}" for kind in paths}
+    for kind, path in joined.items():
+        join_in_time(paths[kind], work.scratch_dir / f"1_{kind}", kind, path, work.reference)
+    return joined
 
 
 def _spw_map(work: ApplyWork, path: Path, kind: TableKind) -> list[int]:
@@ -163,8 +161,24 @@ def _spw_map(work: ApplyWork, path: Path, kind: TableKind) -> list[int]:
     return [int(read_solutions(path, kind).window.min())] * len(own)
 
 
+def _windows_without(work: ApplyWork, tables: dict[TableKind, Path]) -> list[int]:
+    """List the windows of the MS, by id, for which a table holds no solution."""
+    lacking: set[int] = set()
+    for kind, path in tables.items():
+        solutions = read_solutions(path, kind)
+        there = np.unique(solutions.window[~solutions.flagged.all(axis=(1, 2))])
+        lacking |= {
+            spw.spw_id
+            for spw, window in zip(work.info.spws, _spw_map(work, path, kind), strict=True)
+            if window not in there
+        }
+    return sorted(lacking)
+
+
 def _check(work: ApplyWork, tables: dict[TableKind, Path]) -> float:
     """Correct some visibilities by hand; return the largest relative difference."""
+    with open_table(work.ms_path, "SPECTRAL_WINDOW") as windows:
+        freqs_hz = [windows.getcell("CHAN_FREQ", spw.spw_id) for spw in work.info.spws]
     with open_table(work.ms_path) as ms:
         if "CORRECTED_DATA" not in ms.colnames():
             raise ScienceQualityError(
@@ -180,8 +194,17 @@ def _check(work: ApplyWork, tables: dict[TableKind, Path]) -> float:
             gains = np.ones((rows.nrows(), *rows.getcell("DATA", 0).shape), np.complex128)
             for kind, path in tables.items():
                 window = _spw_map(work, path, kind)[number]
-                gains *= _baseline_gains(path, kind, window, rows)
-            good = ~rows.getcol("FLAG") & (gains != 0.0)
+                # Delays turn the phase about the frequency that they are filed under.
+                turns_hz = freqs_hz[number] - read_window_freqs_hz(path)[window][0]
+                gains *= _baseline_gains(read_solutions(path, kind), window, rows, turns_hz)
+            unflagged = ~rows.getcol("FLAG")
+            if (unflagged & np.isnan(gains)).any():
+                raise ScienceQualityError(
+                    f"applycal left data of window {spw.spw_id} of {work.ms_path} unflagged that "
+                    "have no solutions",
+                    reason="wrong_corrected_data",
+                )
+            good = unflagged & (gains != 0.0)
             if not good.any():
                 continue
             expected = rows.getcol("DATA")[good] / gains[good]
@@ -196,14 +219,14 @@ def _check(work: ApplyWork, tables: dict[TableKind, Path]) -> float:
     return worst
 
 
-def _baseline_gains(path: Path, kind: TableKind, window: int, rows: Any) -> npt.NDArray[Any]:
+def _baseline_gains(
+    solutions: Solutions, window: int, rows: Any, turns_hz: npt.NDArray[np.float64]
+) -> npt.NDArray[Any]:
     """Work out what a table says of some rows, shape (nrow, nchan or 1, npol)."""
-    solutions = read_solutions(path, kind)
     times_s = rows.getcol("TIME")
-    freqs_hz = read_window_freqs_hz(path)[window]
     solutions = solutions.select(solutions.window == window)
     of_antenna = {
-        int(antenna): _at_times(solutions, int(antenna), times_s, freqs_hz)
+        int(antenna): _at_times(solutions, int(antenna), times_s, turns_hz)
         for antenna in np.union1d(rows.getcol("ANTENNA1"), rows.getcol("ANTENNA2"))
     }
     index = np.arange(len(times_s))
@@ -213,20 +236,21 @@ def _baseline_gains(path: Path, kind: TableKind, window: int, rows: Any) -> npt.
 
 
 def _at_times(
-    solutions: Solutions, antenna: int, times_s: npt.NDArray[Any], freqs_hz: npt.NDArray[Any]
+    solutions: Solutions, antenna: int, times_s: npt.NDArray[Any], turns_hz: npt.NDArray[Any]
 ) -> npt.NDArray[Any]:
-    """Interpolate an antenna's solutions in time; 0 where there is none."""
+    """Interpolate an antenna's solutions in time.
+
+    NaN if it has none at all; 0 in channels that CASA fills from their neighbours.
+    """
     mine = np.flatnonzero((solutions.antenna == antenna) & ~solutions.flagged.all(axis=(1, 2)))
     mine = mine[np.argsort(solutions.time_mjd_s[mine])]
     shape = solutions.values.shape[1:]
     if not len(mine):
-        return np.zeros((len(times_s), *shape), np.complex128)
+        return np.full((len(times_s), *shape), np.nan, np.complex128)
     at_s, values = solutions.time_mjd_s[mine], solutions.values[mine].reshape(len(mine), -1)
     if solutions.kind is TableKind.DELAY:
-        turns = values[:, None, :] * 1e-9 * (freqs_hz - freqs_hz[0])[None, :, None]
-        return np.exp(
-            2j * np.pi * _interpolate(times_s, at_s, turns.reshape(len(mine), -1))
-        ).reshape(len(times_s), len(freqs_hz), -1)
+        delays_s = _interpolate(times_s, at_s, values) * 1e-9
+        return np.asarray(np.exp(2j * np.pi * delays_s[:, None, :] * turns_hz[None, :, None]))
     phase = np.unwrap(np.angle(values), axis=0)
     gains = _interpolate(times_s, at_s, np.abs(values)) * np.exp(
         1j * _interpolate(times_s, at_s, phase)

@@ -59,11 +59,14 @@ class TableQuality(Model):
     unflagged_fraction: float
     """Solutions that are there, of those that the data called for."""
     median_snr: float
-    """Median signal-to-noise ratio of the solutions."""
+    """Median signal-to-noise ratio of the solutions; NaN for delays, of which CASA gives none."""
     phase_scatter_deg: float
     """Robust scatter of the phase about a smooth course, in degrees."""
     amplitude_scatter: float
     """The same of the amplitude, as a fraction of it."""
+    phase_drift_deg: float | None = None
+    """Median over the antennas of how far the phase runs during the observation, in degrees;
+    None for what is solved once."""
     antennas_without: list[str] = Field(default_factory=list)
     """Antennas without any solution, by name."""
 

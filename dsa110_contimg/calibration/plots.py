@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _POLARIZATIONS: Final = ("XX", "YY")
 _SIZE_IN: Final = (11.0, 6.5)
 _DPI: Final = 90
+_MAX_NAMES: Final = 24
+"""Antennas named along an axis, about."""
 
 
 def plot_table(path: Path, table_dir: Path, kind: TableKind, names: list[str], title: str) -> None:
@@ -42,7 +44,7 @@ def plot_table(path: Path, table_dir: Path, kind: TableKind, names: list[str], t
     FigureCanvasAgg(figure)
     solutions = read_solutions(table_dir, kind)
     if kind is TableKind.BANDPASS:
-        _draw_bandpass(figure, solutions, read_window_freqs_hz(table_dir))
+        _draw_bandpass(figure, solutions, read_window_freqs_hz(table_dir), names)
     elif kind is TableKind.GAIN:
         _draw_gain(figure, solutions)
     else:
@@ -51,7 +53,9 @@ def plot_table(path: Path, table_dir: Path, kind: TableKind, names: list[str], t
     figure.savefig(path, dpi=_DPI)
 
 
-def _draw_bandpass(figure: Figure, solutions: Solutions, freqs_hz: list[Any]) -> None:
+def _draw_bandpass(
+    figure: Figure, solutions: Solutions, freqs_hz: list[Any], names: list[str]
+) -> None:
     """Amplitudes as lines, phases as an image of antenna and frequency, per polarization."""
     axes = figure.subplots(2, 2, sharex=True)
     antennas = np.unique(solutions.antenna[~solutions.flagged.all(axis=(1, 2))])
@@ -83,7 +87,11 @@ def _draw_bandpass(figure: Figure, solutions: Solutions, freqs_hz: list[Any]) ->
             shading="nearest",
             rasterized=True,
         )
-        bottom.set(xlabel="frequency (MHz)", ylabel="antenna, in order of id")
+        bottom.set(xlabel="frequency (MHz)", ylabel="antenna")
+        step = max(1, len(antennas) // _MAX_NAMES)
+        bottom.set_yticks(
+            range(0, len(antennas), step), [names[antenna] for antenna in antennas[::step]]
+        )
     figure.colorbar(image, ax=axes[1], label="phase (deg)", shrink=0.9)
 
 
@@ -107,11 +115,12 @@ def _draw_gain(figure: Figure, solutions: Solutions) -> None:
 def _draw_delay(figure: Figure, solutions: Solutions, names: list[str]) -> None:
     """Delay of each antenna."""
     axes: Axes = figure.subplots()
-    antennas = np.unique(solutions.antenna)
+    solutions = solutions.select(~np.asarray(solutions.flagged.all(axis=(1, 2))))
+    antennas, place = np.unique(solutions.antenna, return_inverse=True)
     for column, name in enumerate(_POLARIZATIONS):
         values = np.where(solutions.flagged, np.nan, solutions.values)[:, 0, column]
-        axes.plot(solutions.antenna, values, ".", label=name)
+        axes.plot(place, values, ".", label=name)
     axes.set(xlabel="antenna", ylabel="delay (ns)")
-    step = max(1, len(antennas) // 24)
-    axes.set_xticks(antennas[::step], [names[antenna] for antenna in antennas[::step]])
+    step = max(1, len(antennas) // _MAX_NAMES)
+    axes.set_xticks(range(0, len(antennas), step), [names[antenna] for antenna in antennas[::step]])
     axes.legend()

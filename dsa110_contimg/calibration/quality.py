@@ -24,10 +24,16 @@ class QualityLimits(Model):
 
     min_unflagged_fraction: float = Field(0.8, gt=0.0, le=1.0)
     """Least share of the solutions that the data called for."""
+    min_antenna_fraction: float = Field(0.8, gt=0.0, le=1.0)
+    """Least share of the antennas of the MS that have solutions."""
     min_snr: float = Field(10.0, gt=0.0)
     """Least median signal-to-noise ratio: at 10, a phase is good to 6 degrees."""
     max_phase_scatter_deg: float = Field(8.0, gt=0.0)
     """Largest scatter of the phase about a smooth course."""
+    max_phase_drift_deg: float = Field(10.0, gt=0.0)
+    """Largest run of the phases during the observation. Another source than the calibrator gives
+    smooth solutions too, but they run as the earth turns: by some 20 degrees in four minutes if
+    it is half a degree off. Electronics run by a degree."""
     max_amplitude_scatter: float = Field(0.15, gt=0.0)
     """The same of the amplitude, as a fraction."""
 
@@ -51,7 +57,8 @@ def measure_quality(
     Returns
     -------
     TableQuality
-        The figures; a scatter is NaN where no three solutions follow one another.
+        The figures; a scatter is NaN where no three solutions follow one another, and the SNR
+        of delays is, for CASA gives none.
 
     Raises
     ------
@@ -64,9 +71,10 @@ def measure_quality(
     phase_deg, amplitude = _scatter(mine)
     return TableQuality(
         unflagged_fraction=unflagged_fraction(table_dir, antennas)[0],
-        median_snr=float(np.median(mine.snr[good])) if good.any() else 0.0,
+        median_snr=_median_snr(kind, mine.snr[good]),
         phase_scatter_deg=phase_deg,
         amplitude_scatter=amplitude,
+        phase_drift_deg=_drift_deg(mine),
         antennas_without=[
             names[antenna] for antenna in antennas if not good[mine.antenna == antenna].any()
         ],
@@ -90,6 +98,7 @@ def find_faults(kind: TableKind, quality: TableQuality, limits: QualityLimits) -
     list of str
         A sentence each; empty if it is good.
     """
+    drift_deg = quality.phase_drift_deg or 0.0
     missing, allowed = 1 - quality.unflagged_fraction, 1 - limits.min_unflagged_fraction
     checks = [
         (missing, allowed, f"{missing:.0%} of the {kind} solutions are missing or flagged"),
@@ -104,6 +113,11 @@ def find_faults(kind: TableKind, quality: TableQuality, limits: QualityLimits) -
             f"the phases of the {kind} scatter by {quality.phase_scatter_deg:.1f} deg",
         ),
         (
+            drift_deg,
+            limits.max_phase_drift_deg,
+            f"the phases of the {kind} run by {drift_deg:.0f} deg, as of a source somewhere else",
+        ),
+        (
             quality.amplitude_scatter,
             limits.max_amplitude_scatter,
             f"the amplitudes of the {kind} scatter by {quality.amplitude_scatter:.1%}",
@@ -112,6 +126,13 @@ def find_faults(kind: TableKind, quality: TableQuality, limits: QualityLimits) -
     return [
         f"{sentence} (limit {abs(limit):.2g})" for value, limit, sentence in checks if value > limit
     ]
+
+
+def _median_snr(kind: TableKind, snr: npt.NDArray[np.float32]) -> float:
+    """Median of what CASA says of the solutions; 0 if there are none."""
+    if not snr.size:
+        return 0.0
+    return float("nan") if kind is TableKind.DELAY else float(np.median(snr))
 
 
 def _scatter(solutions: Solutions) -> tuple[float, float]:
@@ -126,6 +147,19 @@ def _scatter(solutions: Solutions) -> tuple[float, float]:
     amplitude = np.log(np.abs(gains))
     bend = amplitude[:-2] - 2.0 * amplitude[1:-1] + amplitude[2:]
     return float(np.rad2deg(_sigma(phase[used]))), _sigma(bend[used])
+
+
+def _drift_deg(solutions: Solutions) -> float | None:
+    """Median over antennas and polarizations of the phase's run through all times."""
+    courses = _courses(solutions) if solutions.kind is TableKind.GAIN else None
+    if courses is None or len(courses) < 2:
+        return None
+    steps = np.ma.masked_array(
+        np.angle(courses.data[1:] * courses.data[:-1].conj()),
+        np.ma.getmaskarray(courses)[1:] | np.ma.getmaskarray(courses)[:-1],
+    )
+    runs = np.abs(steps.sum(axis=0)).compressed()
+    return float(np.rad2deg(np.median(runs))) if len(runs) else None
 
 
 def _courses(solutions: Solutions) -> np.ma.MaskedArray | None:

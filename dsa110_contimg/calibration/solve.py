@@ -14,22 +14,25 @@ from dsa110_contimg.calibration.registry import Registry, Transit
 from dsa110_contimg.calibration.set_files import SET_FILE, read_set, set_dir
 from dsa110_contimg.calibration.solve_work import Solved, SolveStrategy, SolveWork, solve_in_child
 from dsa110_contimg.calibration.tables import read_solutions
-from dsa110_contimg.calibration.verify import fingerprint
+from dsa110_contimg.calibration.verify import fingerprint, verify_tables
 from dsa110_contimg.casa.door import run_in_casa
 from dsa110_contimg.catalog.sources import Source
-from dsa110_contimg.errors import ScienceQualityError
+from dsa110_contimg.errors import InputError, ScienceQualityError
+from dsa110_contimg.flagging.models import FlagRecord
+from dsa110_contimg.flagging.versions import AS_FLAGGED, flag_version
 from dsa110_contimg.instrument import BAND_CENTER_FREQ_HZ
 from dsa110_contimg.models import AbsolutePath, Model
 from dsa110_contimg.provenance import Provenance, make_provenance
 from dsa110_contimg.settings import get_settings
 from dsa110_contimg.storage.ms_access import canonical_ms, exclusive_ms
-from dsa110_contimg.storage.ms_change import require_whole
+from dsa110_contimg.storage.ms_change import Change, read_change
 from dsa110_contimg.storage.ms_work import MsWorkOptions
 from dsa110_contimg.storage.publish import publish_tree
 from dsa110_contimg.storage.sandbox import open_sandbox
 from dsa110_contimg.visibilities.known_sources import other_sources
 from dsa110_contimg.visibilities.models import MsInfo
 from dsa110_contimg.visibilities.ms_info import describe_ms, read_ms_info
+from dsa110_contimg.visibilities.primary_beam import check_in_field
 
 _BYTES_PER_CELL = 60
 """Data, weights and flags of the averaged MS, and CASA's own, per polarization and channel."""
@@ -55,8 +58,15 @@ class SolveOptions(MsWorkOptions):
 
 
 class SolveKey(Model):
-    """What solutions depend on, besides the MS."""
+    """What solutions depend on.
 
+    The MS counts as it was flagged: that solutions are applied to it makes no others of it.
+    """
+
+    ms_created: str
+    """When the MS was published, UTC, ISO 8601."""
+    flagged: str
+    """When it was flagged, likewise."""
     calibrator: Source
     """The calibrator."""
     others: list[Source]
@@ -83,7 +93,8 @@ def solve_ms(options: SolveOptions) -> SolutionSet:
     Raises
     ------
     InputError
-        If the MS cannot be read, or the solutions not be kept.
+        If the MS cannot be read, has not been flagged or does not reach the calibrator, if the
+        reference antenna is not one of its antennas, or the solutions cannot be kept.
     ScienceQualityError
         If the solutions are poor: ``poor_solutions``, with every fault. They are kept for
         inspection under a name that begins with ``refused-``, and registered as refused.
@@ -91,13 +102,10 @@ def solve_ms(options: SolveOptions) -> SolutionSet:
         If time, space or the child ran out, or the MS was held for too long.
     """
     ms_path = canonical_ms(options.ms_path)
-    info = read_ms_info(ms_path)
-    key = SolveKey(
-        calibrator=options.calibrator,
-        others=other_sources(options.known_sources, [options.calibrator], info),
-        strategy=options.strategy,
-        limits=options.limits,
-    )
+    # Solutions are of the data as observed, also where others have been applied to them.
+    info = read_ms_info(ms_path).model_copy(update={"data_column": "DATA"})
+    check_in_field(options.calibrator, info)
+    _check_refant(options)
     transit = _describe(ms_path, info, options.calibrator)
     registry = Registry(options.registry_url)
     target = set_dir(options.solutions_dir, transit.set_id)
@@ -108,11 +116,11 @@ def solve_ms(options: SolveOptions) -> SolutionSet:
             timeout_s=options.lock_timeout_s,
             access_log=options.access_log,
         ):
-            require_whole(ms_path)
+            key = _make_key(options, info)
             provenance = make_provenance(key, []).model_copy(
                 update={"inputs": [describe_ms(ms_path)]}
             )
-            earlier = None if options.reprocess else _read_earlier(target, provenance)
+            earlier = None if options.reprocess else _read_earlier(options, target, provenance)
             if earlier is not None:
                 registry.add(earlier)
                 return earlier
@@ -144,15 +152,52 @@ def _describe(ms_path: Path, info: MsInfo, calibrator: Source) -> Transit:
     )
 
 
-def _read_earlier(target: Path, provenance: Provenance) -> SolutionSet | None:
-    """Read solutions that were made in the same way from the same MS."""
+def _check_refant(options: SolveOptions) -> None:
+    """Refuse a reference antenna that is not there: CASA would say that the solve failed."""
+    wanted = options.strategy.refant
+    names, used = read_antennas(options.ms_path)
+    present = [names[antenna] for antenna in used]
+    if wanted is not None and wanted not in present:
+        raise InputError(
+            f"{options.ms_path} has no data of an antenna {wanted}",
+            reason="unknown_refant",
+            remedy=f"it has {', '.join(present)}",
+        )
+
+
+def _make_key(options: SolveOptions, info: MsInfo) -> SolveKey:
+    """Say what the solutions will depend on; the MS is held."""
+    ms_path = Path(info.ms_path)
+    # Not `require_whole`: a calibration that was killed leaves data and flags as they were, and
+    # may be waiting for these very solutions.
+    flagging = read_change(ms_path, Change.FLAGGING, FlagRecord)
+    if flagging is None or not flag_version(ms_path, AS_FLAGGED).is_dir():
+        raise InputError(
+            f"{ms_path} has not been flagged", reason="not_flagged", remedy="flag it first"
+        )
+    return SolveKey(
+        ms_created=flagging.ms_created,
+        flagged=flagging.provenance.created,
+        calibrator=options.calibrator,
+        others=other_sources(options.known_sources, [options.calibrator], info),
+        strategy=options.strategy,
+        limits=options.limits,
+    )
+
+
+def _read_earlier(
+    options: SolveOptions, target: Path, provenance: Provenance
+) -> SolutionSet | None:
+    """Read solutions that were made in the same way from the same data and flags, if whole."""
     earlier = read_set(target)
-    if earlier is None:
+    if (
+        earlier is None
+        or earlier.provenance.options != provenance.options
+        or earlier.directory != str(target)
+        or verify_tables(earlier, options.limits.min_unflagged_fraction) is not None
+    ):
         return None
-    made = earlier.provenance
-    same = made.options == provenance.options and made.inputs == provenance.inputs
-    whole = all(fingerprint(target / table.name) == table.files for table in earlier.tables)
-    return earlier if same and whole else None
+    return earlier
 
 
 def _solve(
@@ -207,43 +252,57 @@ def _judge(
     provenance: Provenance,
     tree: Path,
 ) -> tuple[SolutionSet, list[str]]:
-    """Judge each table and draw it; give the set and all its faults."""
-    names, _ = read_antennas(Path(info.ms_path))
-    tables, faults = [], []
-    for kind in solved.kinds:
-        quality = measure_quality(tree / kind, kind, solved.antennas, names)
-        plot = f"{kind}.png"
-        plot_table(tree / plot, tree / kind, kind, names, title=f"{transit.set_id}: {kind}")
-        tables.append(
-            CalTable(
-                kind=kind,
-                name=kind.value,
-                files=fingerprint(tree / kind),
-                quality=quality,
-                plot=plot,
-            )
-        )
-        faults += find_faults(kind, quality, options.limits)
+    """Judge what was solved; give the set and all its faults."""
+    names, used = read_antennas(Path(info.ms_path))
+    tables, faults = _judge_tables(options.limits, transit, solved, names, tree)
     lost = {name for table in tables for name in table.quality.antennas_without}
-    reference = int(read_solutions(tree / TableKind.GAIN, TableKind.GAIN).reference[0])
-    if names[reference] not in solved.references:
-        faults.append(f"CASA took antenna {names[reference]} as reference, which was not offered")
-    windows = window_keys(info)
+    antennas = [names[antenna] for antenna in solved.antennas if names[antenna] not in lost]
+    least = options.limits.min_antenna_fraction
+    if len(antennas) < least * len(used):
+        faults.append(
+            f"only {len(antennas)} of {len(used)} antennas have solutions (limit {least:.0%})"
+        )
+    refant = names[read_solutions(tree / TableKind.GAIN, TableKind.GAIN).reference[0]]
+    if refant not in solved.references:
+        faults.append(f"CASA took antenna {refant} as reference, which was not offered")
     solutions = SolutionSet(
         **transit.model_dump(),
         calibrator_flux_jy=float(options.calibrator.flux_at(BAND_CENTER_FREQ_HZ)),
         ms_path=info.ms_path,
         duration_s=info.duration_s,
         array=names,
-        antennas=[names[antenna] for antenna in solved.antennas if names[antenna] not in lost],
-        windows=windows,
-        refant=names[reference],
+        antennas=antennas,
+        windows=window_keys(info),
+        refant=refant,
         directory=str(tree),
         tables=tables,
-        notes=[
-            f"spectral window {spw_id} has no solutions: {why}"
-            for spw_id, why in solved.failures.items()
-        ],
+        notes=_note(solved, refant, options.strategy.refant),
         provenance=provenance,
     )
     return solutions, faults
+
+
+def _judge_tables(
+    limits: QualityLimits, transit: Transit, solved: Solved, names: list[str], tree: Path
+) -> tuple[list[CalTable], list[str]]:
+    """Judge each table and draw it; give all their faults."""
+    tables, faults = [], []
+    for kind in solved.kinds:
+        quality = measure_quality(tree / kind, kind, solved.antennas, names)
+        plot = f"{kind}.png"
+        plot_table(tree / plot, tree / kind, kind, names, title=f"{transit.set_id}: {kind}")
+        files = fingerprint(tree / kind)
+        tables.append(CalTable(kind=kind, name=kind.value, files=files, quality=quality, plot=plot))
+        faults += find_faults(kind, quality, limits)
+    return tables, faults
+
+
+def _note(solved: Solved, refant: str, wanted: str | None) -> list[str]:
+    """Say what is not as it was asked for."""
+    notes = [
+        f"spectral window {spw_id} has no solutions: {why}"
+        for spw_id, why in solved.failures.items()
+    ]
+    if wanted not in (None, refant):
+        notes.append(f"reference antenna {refant} took the place of {wanted}")
+    return notes

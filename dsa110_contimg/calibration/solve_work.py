@@ -14,6 +14,7 @@ from dsa110_contimg.calibration.normalise import normalise_window
 from dsa110_contimg.casa.door import open_casatasks
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import ScienceQualityError, TransientError
+from dsa110_contimg.flagging.versions import AS_FLAGGED, flag_version
 from dsa110_contimg.imaging.private_copy import PrivateCopy
 from dsa110_contimg.models import AbsolutePath, Model
 from dsa110_contimg.stages import StageClock
@@ -52,7 +53,7 @@ class SolveWork(Model):
     ms_path: AbsolutePath
     """The MS, held."""
     info: MsInfo
-    """What it says of itself."""
+    """What it says of itself, with the column to solve on."""
     calibrator: Source
     """The calibrator, with its flux density and spectral index."""
     others: list[Source]
@@ -124,7 +125,7 @@ def solve_in_child(work: SolveWork) -> Solved:
             f"no window of {work.ms_path} can be solved: {next(iter(failures.values()))}",
             reason="nothing_to_solve",
         )
-    references = _choose_references(work, share)
+    references = choose_references(work, share)
     kinds = _solve(work, copy.path, references, windows, clock)
     return Solved(
         kinds=kinds,
@@ -138,7 +139,7 @@ def solve_in_child(work: SolveWork) -> Solved:
 
 def _normalise(work: SolveWork, spw: SpwInfo) -> Window:
     """Read a window, divide it by the model and average it."""
-    window = read_window(work.ms_path, work.info, spw)
+    window = read_window(work.ms_path, work.info, spw, flag_version(work.ms_path, AS_FLAGGED))
     sources = [work.calibrator, *work.others]
     flux_jy = [float(source.flux_at(spw.freq_hz)) for source in sources]
     model = predict_window(window, work.info, sources, flux_jy)
@@ -163,8 +164,21 @@ def _add(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> npt.ND
     return total
 
 
-def _choose_references(work: SolveWork, share: npt.NDArray[np.float64]) -> list[str]:
-    """Rank reference antennas: nearly all of its data there, and near the array's centre."""
+def choose_references(work: SolveWork, share: npt.NDArray[np.float64]) -> list[str]:
+    """Rank reference antennas: nearly all of their data there, and near the array's centre.
+
+    Parameters
+    ----------
+    work : SolveWork
+        The MS, and the antenna that was asked for.
+    share : ndarray of float64, shape (nant,)
+        Number of visibilities with weight of each antenna, by id.
+
+    Returns
+    -------
+    list of str
+        By name, best first; the antenna that was asked for is the first.
+    """
     with open_table(work.ms_path, "ANTENNA") as antennas:
         names = [str(name) for name in antennas.getcol("NAME")]
         position_m = antennas.getcol("POSITION")

@@ -115,6 +115,37 @@ def read_window_freqs_hz(path: Path) -> list[npt.NDArray[np.float64]]:
         return [windows.getcell("CHAN_FREQ", row) for row in range(windows.nrows())]
 
 
+def complete_antennas(solutions: Solutions) -> set[int]:
+    """List the antennas that have a solution wherever another has one.
+
+    Parameters
+    ----------
+    solutions : Solutions
+        Of one table.
+
+    Returns
+    -------
+    set of int
+        Their ids; such an antenna can be the reference of all others.
+    """
+    group = _group_rows(solutions.time_mjd_s, solutions.window)
+    there = ~solutions.flagged
+    someone = np.zeros((group.max(initial=-1) + 1, *there.shape[1:]), dtype=bool)
+    np.logical_or.at(someone, group, there)
+    lacking = someone[group] & ~there
+    whole = solutions.antenna[~lacking.reshape(len(lacking), -1).any(axis=1)]
+    antennas, count = np.unique(whole, return_counts=True)
+    return set(antennas[count == len(someone)].tolist())
+
+
+def _group_rows(
+    time_mjd_s: npt.NDArray[np.float64], window: npt.NDArray[np.int32]
+) -> npt.NDArray[np.intp]:
+    """Give the rows of one time and window the same number."""
+    keys = np.stack([time_mjd_s, window])
+    return np.asarray(np.unique(keys, axis=1, return_inverse=True)[1].ravel())
+
+
 def join_in_time(first: Path, second: Path, kind: TableKind, joined: Path, reference: int) -> None:
     """Put two tables into one, so that CASA interpolates between them.
 
@@ -148,7 +179,7 @@ def join_in_time(first: Path, second: Path, kind: TableKind, joined: Path, refer
             values,
             flagged,
             target.getcol("ANTENNA1"),
-            (target.getcol("TIME"), target.getcol("SPECTRAL_WINDOW_ID")),
+            _group_rows(target.getcol("TIME"), target.getcol("SPECTRAL_WINDOW_ID")),
             reference,
         )
         target.putcol(column, values)
@@ -160,11 +191,10 @@ def _refer(
     values: npt.NDArray[Any],
     flagged: npt.NDArray[np.bool_],
     antenna: npt.NDArray[np.int32],
-    keys: tuple[npt.NDArray[Any], npt.NDArray[Any]],
+    group: npt.NDArray[np.intp],
     reference: int,
 ) -> None:
     """Make the phase, or the delay, of one antenna zero in every group of rows, in place."""
-    group = np.unique(np.stack(keys), axis=1, return_inverse=True)[1].ravel()
     for number in range(group.max() + 1):
         rows = np.flatnonzero(group == number)
         own = rows[antenna[rows] == reference]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dsa110_contimg.cli.options import parse_utc
+from dsa110_contimg.cli.options import WorkDirOption, parse_utc, settings_for
 from dsa110_contimg.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -54,16 +55,7 @@ def calibrations(
     reinstate: Annotated[
         str | None, typer.Option(metavar="SET", help="Put this withdrawn set back into use.")
     ] = None,
-    work_dir: Annotated[
-        Path | None,
-        typer.Option(
-            help="Root of everything the pipeline writes; default DSA110_CONTIMG_WORK_DIR, or"
-            " 'work' in the current directory. The registry is the one that the setting"
-            " calibration_registry names, else calibration/registry.sqlite in it.",
-            exists=True,
-            file_okay=False,
-        ),
-    ] = None,
+    work_dir: WorkDirOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print what is on record as JSON on standard output.")
     ] = False,
@@ -87,10 +79,8 @@ def calibrations(
     """
     _check_usage(withdraw, reason, reinstate, is_listing=not (start or end))
     from dsa110_contimg.calibration.registry import Registry
-    from dsa110_contimg.settings import Settings
 
-    settings = Settings() if work_dir is None else Settings(work_dir=work_dir)
-    registry = Registry(settings.registry_url)
+    registry = Registry(settings_for(work_dir).registry_url)
     if withdraw is not None:
         found = [registry.withdraw(withdraw, reason or "")]
     elif reinstate is not None:
@@ -162,6 +152,14 @@ def _cells(record: RegisteredSet) -> list[str]:
         *known,
         escape(solved.refant),
         f"{min(quality.unflagged_fraction for quality in qualities):.1%}",
-        f"{min(quality.median_snr for quality in qualities):.0f}",
-        f"{max(quality.phase_scatter_deg for quality in qualities):.2f}°",
+        _write(min, [quality.median_snr for quality in qualities], ".0f"),
+        _write(max, [quality.phase_scatter_deg for quality in qualities], ".2f", "°"),
     ]
+
+
+def _write(
+    worst: Callable[[list[float]], float], values: list[float], style: str, unit: str = ""
+) -> str:
+    """Write the worst of what is known of several tables."""
+    known = [value for value in values if math.isfinite(value)]
+    return f"{worst(known):{style}}{unit}" if known else "-"

@@ -8,13 +8,16 @@ import typer
 
 from dsa110_contimg.cli.adaptive import adaptive
 from dsa110_contimg.cli.airflow import airflow
+from dsa110_contimg.cli.apply import apply
 from dsa110_contimg.cli.calibrations import calibrations
 from dsa110_contimg.cli.convert import convert
+from dsa110_contimg.cli.flag import flag
 from dsa110_contimg.cli.groups import groups
 from dsa110_contimg.cli.night import night
 from dsa110_contimg.cli.output import console
 from dsa110_contimg.cli.report import report
 from dsa110_contimg.cli.simulate import simulate
+from dsa110_contimg.cli.solve import solve
 from dsa110_contimg.cli.transits import transits
 from dsa110_contimg.errors import ContimgError
 
@@ -34,8 +37,11 @@ for command in (
     night,
     airflow,
     report,
-    calibrations,
     transits,
+    flag,
+    solve,
+    apply,
+    calibrations,
 ):
     app.command()(command)
 

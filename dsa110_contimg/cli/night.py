@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from dsa110_contimg.cli.options import parse_utc
-from dsa110_contimg.cli.output import console, print_json
+from dsa110_contimg.cli.output import console, describe_sets, print_json
 
 if TYPE_CHECKING:
     from dsa110_contimg.orchestration.night import NightProgress, NightResult
@@ -243,7 +243,7 @@ def _print_summary(result: NightResult) -> None:
         skipped = sum(source.skipped for source in result.report.sources)
         rows = {
             "groups": f"{totals.groups} ({', '.join(outcomes) or 'none'})",
-            "Measurement Sets": str(totals.measurement_sets),
+            "Measurement Sets": describe_sets(totals),
             "sources imaged": f"{totals.source_measurements} ({totals.sources_failed} failed, "
             f"{skipped} were there)",
             "detections": f"{totals.detections} of {totals.sources_detected} sources",

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from dsa110_contimg.settings import Settings
 
 
 def parse_utc(text: str) -> datetime:
@@ -47,3 +51,41 @@ EndOption = Annotated[
         parser=parse_utc, metavar="ISO", help="Only groups that start before this time (UTC)."
     ),
 ]
+WorkDirOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Root of everything the pipeline writes; default DSA110_CONTIMG_WORK_DIR, or"
+        " 'work' in the current directory. The registry is the one that the setting"
+        " calibration_registry names, else calibration/registry.sqlite in it.",
+        exists=True,
+        file_okay=False,
+    ),
+]
+CalibratorsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Catalogue of calibrators: the VLA calibrator manual as text, or a table (ECSV, "
+        "CSV, VOTable, FITS) with the columns name, ra_deg, dec_deg, flux_jy and optionally "
+        "ref_freq_hz, spectral_index, quality. Default: DSA110_CONTIMG_CALIBRATORS_FILE, or "
+        "calibrators.ecsv in the work directory.",
+    ),
+]
+
+
+def settings_for(work_dir: Path | None) -> Settings:
+    """Read the settings, with the work directory of the command line in its place.
+
+    Parameters
+    ----------
+    work_dir : Path or None
+        As given; None leaves the settings as they are.
+
+    Returns
+    -------
+    Settings
+        The settings.
+    """
+    from dsa110_contimg.settings import Settings
+
+    return Settings() if work_dir is None else Settings(work_dir=work_dir)

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dsa110_contimg.cli.output import print_json
+from dsa110_contimg.cli.output import describe_sets, print_json
 
 if TYPE_CHECKING:
     from dsa110_contimg.qa.models import NightReport
@@ -79,7 +79,7 @@ def _print_summary(written: NightReport, paths: list[Path]) -> None:
     outcomes = [f"{count} {outcome}" for outcome, count in totals.groups_by_outcome.items()]
     rows = {
         "groups": f"{totals.groups} ({', '.join(outcomes)})",
-        "Measurement Sets": str(totals.measurement_sets),
+        "Measurement Sets": describe_sets(totals),
         "source measurements": f"{totals.source_measurements} ({totals.sources_failed} failed)",
         "detections": f"{totals.detections} in {totals.sources_detected} measurements",
         "rejected files": str(totals.rejected_files),

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from dsa110_contimg.cli.options import CalibratorsOption
 from dsa110_contimg.cli.output import console, print_json
 
 if TYPE_CHECKING:
@@ -41,16 +42,7 @@ def transits(
             "transit is listed with the group that holds it."
         ),
     ] = None,
-    calibrators: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Catalogue of calibrators: the VLA calibrator manual as text, or a table (ECSV, "
-            "CSV, VOTable, FITS) with the columns name, ra_deg, dec_deg, flux_jy and optionally "
-            "ref_freq_hz, spectral_index, quality. Default: DSA110_CONTIMG_CALIBRATORS_FILE, or "
-            "calibrators.ecsv in the work directory.",
-        ),
-    ] = None,
+    calibrators: CalibratorsOption = None,
     min_jy: Annotated[
         float | None,
         typer.Option(

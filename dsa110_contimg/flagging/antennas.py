@@ -50,7 +50,9 @@ def find_dead_antennas(
     dead: dict[int, str] = {}
     for what, of_windows in zip(_KINDS, zip(*powers, strict=True), strict=True):
         power = _median(np.array(of_windows))
-        ratio = np.nan_to_num(power / _median(power), nan=1.0)
+        # Where most antennas are silent, the others are still the measure.
+        usual = _median(np.where(power > 0.0, power, np.nan))
+        ratio = np.nan_to_num(power / usual, nan=1.0)
         distance = np.abs(np.log(np.maximum(ratio, _TINY)))
         for antenna in np.flatnonzero((distance > np.log(power_ratio)).any(axis=1)):
             worst = ratio[antenna, np.argmax(distance[antenna])]

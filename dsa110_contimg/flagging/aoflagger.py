@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Final
 
 from dsa110_contimg.errors import InputError, TransientError
 from dsa110_contimg.processes import run_program
+
+_STRATEGY: Final = Path(__file__).with_name("dsa110.lua")
 
 
 def find_aoflagger() -> str:
@@ -33,13 +36,17 @@ def find_aoflagger() -> str:
     return program
 
 
-def run_aoflagger(ms_path: Path) -> None:
-    """Flag interference in DATA with AOFlagger's generic strategy; flags are only added.
+def run_aoflagger(ms_path: Path, *, threshold: float, rank_level: float) -> None:
+    """Flag interference in the DATA of cross-correlations; flags are only added.
 
     Parameters
     ----------
     ms_path : Path
         The MS, held and writable.
+    threshold : float
+        Of the last round of SumThreshold, in units of AOFlagger's own.
+    rank_level : float
+        Share of clean samples that may be flagged along with bad ones.
 
     Raises
     ------
@@ -48,8 +55,12 @@ def run_aoflagger(ms_path: Path) -> None:
     TransientError
         If it failed.
     """
-    threads = str(os.cpu_count() or 1)
-    arguments = [find_aoflagger(), "-j", threads, "-column", "DATA", str(ms_path)]
+    arguments = [
+        *(find_aoflagger(), "-j", str(os.cpu_count() or 1), "-column", "DATA"),
+        *("-strategy", str(_STRATEGY)),
+        *("-preamble", f"base_threshold={threshold}; rank_level={rank_level}"),
+        str(ms_path),
+    ]
     if failure := run_program(arguments):
         raise TransientError(
             f"aoflagger {failure}; the log holds what it said", reason="aoflagger_failed"

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from pathlib import Path
+from typing import Final
 
 from dsa110_contimg.casa.door import run_in_casa
 from dsa110_contimg.errors import InputError
 from dsa110_contimg.flagging.aoflagger import find_aoflagger
 from dsa110_contimg.flagging.models import Flagger, FlagOptions, FlagRecord
+from dsa110_contimg.flagging.plots import plot_flags
+from dsa110_contimg.flagging.versions import has_flags_as_converted, versions_dir
 from dsa110_contimg.flagging.work import FlagWork, flag_in_child, restore_in_child
 from dsa110_contimg.provenance import make_provenance
+from dsa110_contimg.storage.files import remove_for_sure
 from dsa110_contimg.storage.ms_access import canonical_ms, exclusive_ms
-from dsa110_contimg.storage.ms_change import Change, changing_ms, ms_created, read_change
+from dsa110_contimg.storage.ms_change import (
+    Change,
+    changing_ms,
+    interrupted_change,
+    ms_created,
+    read_change,
+)
 from dsa110_contimg.storage.sandbox import open_sandbox
+from dsa110_contimg.visibilities.models import MsInfo
 from dsa110_contimg.visibilities.ms_info import describe_ms, read_ms_info
 
-_SCRATCH_BYTES = 64 << 20
+_SCRATCH_BYTES: Final = 64 << 20
+_log = logging.getLogger(__name__)
 
 
 def flag_ms(options: FlagOptions) -> FlagRecord:
@@ -38,7 +52,10 @@ def flag_ms(options: FlagOptions) -> FlagRecord:
     Raises
     ------
     InputError
-        If the MS cannot be read or written, or the program is not installed.
+        If the MS cannot be read or written, or has lost the flags as converted; or the program
+        is not installed.
+    ScienceQualityError
+        If what was to be flagged is not.
     TransientError
         If time, space or the child ran out, or the MS was held for too long. The MS is then
         refused by all that measure, until it is flagged again.
@@ -61,33 +78,23 @@ def flag_ms(options: FlagOptions) -> FlagRecord:
             return earlier.model_copy(
                 update={"skipped": True, "seconds": time.perf_counter() - start}
             )
-        work = FlagWork(ms_path=ms_path, spws=info.spws, strategy=options.strategy)
-        provenance = make_provenance(options.strategy, []).model_copy(
-            update={"inputs": [describe_ms(ms_path)]}
-        )
-        roots = options.find_sandbox_roots(ms_path.parent)
-        with (
-            open_sandbox(f"flag_{ms_path.stem}", roots, _SCRATCH_BYTES) as sandbox,
-            changing_ms(ms_path, Change.FLAGGING) as save,
-        ):
-            done = run_in_casa(
-                flag_in_child,
-                work,
-                timeout_s=options.timeout_s,
-                log_path=options.find_log(ms_path.parent, ms_path.stem),
-                scratch_dir=sandbox.path,
-            )
-            record = FlagRecord(
-                ms_created=ms_created(ms_path),
-                group_id=ms_path.stem,
-                ms_path=str(ms_path),
-                strategy=options.strategy,
-                **dict(done),
-                seconds=time.perf_counter() - start,
-                provenance=provenance,
-            )
-            save(record)
-    return record
+        return _flag(options, info, start)
+
+
+def plot_path(ms_path: Path) -> Path:
+    """Name the picture of the flags of an MS.
+
+    Parameters
+    ----------
+    ms_path : Path
+        The MS.
+
+    Returns
+    -------
+    Path
+        The PNG beside the MS.
+    """
+    return ms_path.with_name(f"{ms_path.name}.flagging.png")
 
 
 def read_flags(options: FlagOptions) -> FlagRecord | None:
@@ -123,9 +130,7 @@ def unflag_ms(options: FlagOptions) -> None:
         If time, space or the child ran out, or the MS was held for too long.
     """
     ms_path = canonical_ms(options.ms_path)
-    if not ms_path.with_name(f"{ms_path.name}.flagversions").is_dir():
-        raise InputError(f"{ms_path} has no flags to be undone", reason="not_flagged")
-    work = FlagWork(ms_path=ms_path, spws=read_ms_info(ms_path).spws, strategy=options.strategy)
+    info = read_ms_info(ms_path)
     roots = options.find_sandbox_roots(ms_path.parent)
     with (
         exclusive_ms(
@@ -136,12 +141,87 @@ def unflag_ms(options: FlagOptions) -> None:
             writable=True,
         ),
         open_sandbox(f"unflag_{ms_path.stem}", roots, _SCRATCH_BYTES) as sandbox,
-        changing_ms(ms_path, Change.FLAGGING),
     ):
-        run_in_casa(
-            restore_in_child,
-            work,
+        created = ms_created(ms_path)
+        _require_beginning(ms_path, created)
+        if not has_flags_as_converted(ms_path, created) and not interrupted_change(ms_path):
+            raise InputError(f"{ms_path} has no flags to be undone", reason="not_flagged")
+        with changing_ms(ms_path, Change.FLAGGING):
+            remove_for_sure(plot_path(ms_path))
+            run_in_casa(
+                restore_in_child,
+                _describe_work(options, info, created),
+                timeout_s=options.timeout_s,
+                log_path=options.find_log(ms_path.parent, ms_path.stem),
+                scratch_dir=sandbox.path,
+            )
+
+
+def _flag(options: FlagOptions, info: MsInfo, start: float) -> FlagRecord:
+    """Flag an MS that is held, and put it on record."""
+    ms_path = Path(info.ms_path)
+    created = ms_created(ms_path)
+    _require_beginning(ms_path, created)
+    provenance = make_provenance(options.strategy, []).model_copy(
+        update={"inputs": [describe_ms(ms_path)]}
+    )
+    roots = options.find_sandbox_roots(ms_path.parent)
+    with (
+        open_sandbox(f"flag_{ms_path.stem}", roots, _SCRATCH_BYTES) as sandbox,
+        changing_ms(ms_path, Change.FLAGGING) as save,
+    ):
+        remove_for_sure(plot_path(ms_path))
+        done = run_in_casa(
+            flag_in_child,
+            _describe_work(options, info, created),
             timeout_s=options.timeout_s,
             log_path=options.find_log(ms_path.parent, ms_path.stem),
             scratch_dir=sandbox.path,
         )
+        record = _draw(
+            FlagRecord(
+                ms_created=created,
+                group_id=ms_path.stem,
+                ms_path=str(ms_path),
+                strategy=options.strategy,
+                spws=info.spws,
+                **dict(done),
+                seconds=time.perf_counter() - start,
+                provenance=provenance,
+            )
+        )
+        save(record)
+    return record
+
+
+def _describe_work(options: FlagOptions, info: MsInfo, created: str) -> FlagWork:
+    """Say what the child has to do."""
+    return FlagWork(
+        ms_path=Path(info.ms_path),
+        ms_created=created,
+        spws=info.spws,
+        strategy=options.strategy,
+    )
+
+
+def _require_beginning(ms_path: Path, created: str) -> None:
+    """Refuse an MS that was flagged, but whose flags as converted are gone."""
+    flagged = read_change(ms_path, Change.FLAGGING, FlagRecord) is not None
+    if flagged and not has_flags_as_converted(ms_path, created):
+        raise InputError(
+            f"{ms_path} has been flagged, but {versions_dir(ms_path)} does not hold its flags as "
+            "converted any more",
+            reason="flag_version_lost",
+            remedy="convert its group again",
+        )
+
+
+def _draw(record: FlagRecord) -> FlagRecord:
+    """Draw what was flagged; the flags are worth keeping without a picture."""
+    path = plot_path(Path(record.ms_path))
+    try:
+        plot_flags(path, record)
+    except OSError as error:
+        _log.warning("cannot write %s: %s", path, error)
+        return record
+    return record.model_copy(update={"plot": str(path)})

@@ -12,6 +12,7 @@ from dsa110_contimg.provenance import Provenance
 from dsa110_contimg.settings import get_settings
 from dsa110_contimg.storage.ms_change import ChangeRecord
 from dsa110_contimg.storage.ms_work import MsWorkOptions
+from dsa110_contimg.visibilities.models import SpwInfo
 
 
 class Flagger(StrEnum):
@@ -39,6 +40,10 @@ class FlagStrategy(Model):
     """tfcrop's threshold along frequency (``casa``)."""
     rflag_sigma: float = Field(5.0, gt=0.0)
     """rflag's thresholds in time and frequency (``casa``)."""
+    aoflagger_threshold: float = Field(1.2, gt=0.0)
+    """Threshold of SumThreshold, in units of AOFlagger's own (``aoflagger``)."""
+    aoflagger_rank_level: float = Field(0.2, ge=0.0, lt=1.0)
+    """Share of clean samples that is flagged along with bad ones around them (``aoflagger``)."""
     grow_percent: float = Field(50.0, gt=0.0, le=100.0)
     """A channel, or an integration, of a baseline that is flagged in more than this is flagged
     whole."""
@@ -104,6 +109,8 @@ class FlagRecord(ChangeRecord):
     """The MS."""
     strategy: FlagStrategy
     """What was flagged."""
+    spws: list[SpwInfo] = Field(default_factory=list)
+    """Its spectral windows, in order of id."""
     dead: list[DeadAntenna]
     """Antennas flagged as a whole."""
     before: FlagSummary

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 
 from dsa110_contimg.casa.door import open_casatasks
-from dsa110_contimg.errors import TransientError
+from dsa110_contimg.errors import ScienceQualityError, TransientError
 from dsa110_contimg.flagging.antennas import find_dead_antennas
 from dsa110_contimg.flagging.aoflagger import run_aoflagger
 from dsa110_contimg.flagging.models import DeadAntenna, Flagger, FlagStrategy, FlagSummary
 from dsa110_contimg.flagging.summary import summarize_flags
+from dsa110_contimg.flagging.versions import AS_CONVERTED, begin_from_converted, save_flagged
 from dsa110_contimg.models import AbsolutePath, Model
 from dsa110_contimg.stages import StageClock
 from dsa110_contimg.visibilities.models import SpwInfo
 from dsa110_contimg.visibilities.ms_info import open_table
 
-AS_CONVERTED: Final = "contimg_as_converted"
-"""Flag version to which flagging can be undone."""
-AS_FLAGGED: Final = "contimg_as_flagged"
-"""Flag version that calibration begins from."""
-_MAX_WINDOWS = 4
-_ROW_STEP = 16
-_MAD_TO_SIGMA = 1.4826
+_CORRECTED: Final = "CORRECTED_DATA"
+_MAX_WINDOWS: Final = 4
+_ROW_STEP: Final = 16
+_MAD_TO_SIGMA: Final = 1.4826
 
 
 class FlagWork(Model):
@@ -32,6 +30,8 @@ class FlagWork(Model):
 
     ms_path: AbsolutePath
     """The MS, held and writable."""
+    ms_created: str
+    """When it was published."""
     spws: list[SpwInfo]
     """Its windows."""
     strategy: FlagStrategy
@@ -73,34 +73,41 @@ def flag_in_child(work: FlagWork) -> Flagged:
 
     Raises
     ------
+    ScienceQualityError
+        If dead antennas are not flagged, although no program complained.
     TransientError
         If a program failed.
     """
     clock = StageClock(work.ms_path.stem)
     casatasks = open_casatasks()
+
+    def flagdata(commands: list[str]) -> None:
+        casatasks.flagdata(vis=str(work.ms_path), mode="list", inpfile=commands, flagbackup=False)
+
     try:
         with clock.stage("flag versions"):
-            restore_or_save(casatasks, work.ms_path, AS_CONVERTED)
+            begin_from_converted(casatasks, work.ms_path, work.ms_created)
+            _remove_corrected(work)
         with clock.stage("dead antennas"):
             dead = find_dead_antennas(
                 work.ms_path, work.spws, power_ratio=work.strategy.dead_power_ratio
             )
             before = summarize_flags(work.ms_path, work.spws)
-        if work.strategy.flagger is Flagger.AOFLAGGER:
-            with clock.stage("aoflagger"):
-                run_aoflagger(work.ms_path)
-        with clock.stage("flagdata"):
-            casatasks.flagdata(
-                vis=str(work.ms_path), mode="list", inpfile=_commands(work, dead), flagbackup=False
-            )
+        # tfcrop and rflag only see flags that are in the MS. Without the strong interference
+        # they are more sensitive, and spare its neighbours in time, which share its window.
+        with clock.stage("clip"):
+            flagdata(_obvious(work, dead))
+        with clock.stage(work.strategy.flagger.value):
+            _find_interference(work, flagdata)
         with clock.stage("flag versions again"):
-            casatasks.flagmanager(vis=str(work.ms_path), mode="save", versionname=AS_FLAGGED)
+            save_flagged(casatasks, work.ms_path)
     except (RuntimeError, OSError, ValueError) as error:  # as casatasks raises them
         raise TransientError(
             f"flagging {work.ms_path} failed: {error}", reason="flagging_failed"
         ) from error
     with clock.stage("summary"):
         after = summarize_flags(work.ms_path, work.spws)
+    _check(work, dead, after)
     return Flagged(dead=dead, before=before, after=after, stage_seconds=clock.seconds)
 
 
@@ -116,39 +123,67 @@ def restore_in_child(work: FlagWork) -> Restored:
     -------
     Restored
         The flag version that was restored.
+
+    Raises
+    ------
+    TransientError
+        If CASA failed.
     """
-    restore_or_save(open_casatasks(), work.ms_path, AS_CONVERTED)
+    try:
+        begin_from_converted(open_casatasks(), work.ms_path, work.ms_created)
+        _remove_corrected(work)
+    except (RuntimeError, OSError, ValueError) as error:  # as casatasks raises them
+        raise TransientError(
+            f"undoing the flags of {work.ms_path} failed: {error}", reason="flagging_failed"
+        ) from error
     return Restored(version=AS_CONVERTED)
 
 
-def restore_or_save(casatasks: Any, ms_path: Path, version: str) -> None:
-    """Restore a flag version, or save the flags under its name if there is none yet.
+def _remove_corrected(work: FlagWork) -> None:
+    """Take away what an earlier calibration left: its flags on what it could not correct are gone.
 
-    Parameters
-    ----------
-    casatasks : module
-        As `casa.door.open_casatasks` gives it.
-    ms_path : Path
-        The MS, held and writable.
-    version : str
-        Name of the version.
+    An MS that is not of this pipeline may have been calibrated by others: it is left alone.
     """
-    listed = casatasks.flagmanager(vis=str(ms_path), mode="list") or {}
-    names = {entry["name"] for entry in listed.values() if isinstance(entry, dict)}
-    mode = "restore" if version in names else "save"
-    casatasks.flagmanager(vis=str(ms_path), mode=mode, versionname=version)
+    from casacore.tables import table
+
+    if work.ms_created:
+        with table(str(work.ms_path), readonly=False, ack=False) as ms:
+            if _CORRECTED in ms.colnames():
+                ms.removecols(_CORRECTED)
 
 
-def _commands(work: FlagWork, dead: list[DeadAntenna]) -> list[str]:
-    """Write the commands of `flagdata`: each sees what the ones before it flagged."""
-    strategy = work.strategy
+def _check(work: FlagWork, dead: list[DeadAntenna], after: FlagSummary) -> None:
+    """See that what was to be flagged whole is: flagdata passes over what it does not know."""
+    missed = [antenna.name for antenna in dead if after.by_antenna.get(antenna.name, 1.0) < 1.0]
+    if missed:
+        raise ScienceQualityError(
+            f"flagdata ended without an error, but did not flag the dead antenna(s) "
+            f"{', '.join(missed)} of {work.ms_path}",
+            reason="not_flagged",
+        )
+
+
+def _obvious(work: FlagWork, dead: list[DeadAntenna]) -> list[str]:
+    """Write the commands for what needs no search."""
     commands = ["mode='manual' autocorr=True", "mode='clip' clipzeros=True"]
     if dead:
         # CASA takes a number for the name of an antenna before it takes it for an id.
         commands.append(f"mode='manual' antenna='{','.join(antenna.name for antenna in dead)}'")
-    commands.append(_command("clip", clipminmax=f"[0,{_clip_limit(work):.6g}]"))
-    if strategy.flagger is Flagger.CASA:
-        commands += [
+    return [*commands, _command("clip", clipminmax=f"[0,{_clip_limit(work):.6g}]")]
+
+
+def _find_interference(work: FlagWork, flagdata: Callable[[list[str]], None]) -> None:
+    """Search for interference with the program that was chosen, and extend what was found."""
+    strategy = work.strategy
+    commands = []
+    if strategy.flagger is Flagger.AOFLAGGER:
+        run_aoflagger(
+            work.ms_path,
+            threshold=strategy.aoflagger_threshold,
+            rank_level=strategy.aoflagger_rank_level,
+        )
+    else:
+        commands = [
             _command(
                 "tfcrop",
                 timecutoff=strategy.tfcrop_time_sigma,
@@ -164,8 +199,7 @@ def _commands(work: FlagWork, dead: list[DeadAntenna]) -> list[str]:
             ),
         ]
     grow = strategy.grow_percent
-    commands.append(_command("extend", growtime=grow, growfreq=grow, extendpols=True))
-    return commands
+    flagdata([*commands, _command("extend", growtime=grow, growfreq=grow, extendpols=True)])
 
 
 def _command(mode: str, **parameters: object) -> str:

@@ -71,9 +71,9 @@ def image_source(options: ImageSourceOptions) -> SourceResult:
     Raises
     ------
     InputError
-        If the MS cannot be read, lacks a window that was asked for, or does not reach the
-        source; if the backend is not installed or cannot do what is asked, or the field fit
-        cannot be used.
+        If the MS cannot be read, was left in the middle of a change, lacks a window that was
+        asked for, or does not reach the source; if the backend is not installed or cannot do
+        what is asked, or the field fit cannot be used.
     TransientError
         If time, space or the child ran out, or the MS or the products are held by somebody
         else for too long; nothing is left under the good name.

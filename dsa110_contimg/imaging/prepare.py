@@ -16,6 +16,7 @@ from dsa110_contimg.photometry.models import SpwFailure
 from dsa110_contimg.provenance import Provenance
 from dsa110_contimg.stages import StageClock
 from dsa110_contimg.storage.ms_access import canonical_ms, exclusive_ms
+from dsa110_contimg.storage.ms_change import require_whole
 from dsa110_contimg.visibilities.models import MsInfo, SpwInfo
 from dsa110_contimg.visibilities.window import Window, average_window, read_window, uvw_rotation
 
@@ -101,7 +102,7 @@ def open_visibilities(work: StampWork, clock: StageClock) -> Iterator[Visibiliti
     Raises
     ------
     InputError
-        If the field fit cannot be used.
+        If the field fit cannot be used, or the MS was left in the middle of a change.
     TransientError
         If the MS is held by somebody else for too long.
     """
@@ -119,6 +120,7 @@ def open_visibilities(work: StampWork, clock: StageClock) -> Iterator[Visibiliti
                         access_log=options.access_log,
                     )
                 )
+        require_whole(ms_path)
         with clock.stage("read"):
             visibilities = _read(work, ms_path, neighbours)
         if options.private_copy is not None:

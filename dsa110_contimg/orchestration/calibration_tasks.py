@@ -23,6 +23,7 @@ from dsa110_contimg.settings import get_settings
 if TYPE_CHECKING:
     from dsa110_contimg.calibration.calibrator_plan import CalibratorPlan
     from dsa110_contimg.calibration.transits import Transit
+    from dsa110_contimg.qa.records import NightLedger
 
 
 def flag(request: ImageRequest, purpose: str) -> str:
@@ -89,10 +90,11 @@ def solve(request: ImageRequest, purpose: str) -> str:
     from dsa110_contimg.calibration.solve import SolveOptions, solve_ms
 
     transit = _find_transit(request)
+    group_id, ledger = ledger_of(request)
     if transit is None:
+        _disappoint(ledger, group_id)
         return "no calibrator transits in this group"
     settings = get_settings()
-    group_id, ledger = ledger_of(request)
     start = time.perf_counter()
     outcome = SolveOutcome(
         group_id=group_id, calibrator=transit.calibrator.name, state=SolveState.FAILED
@@ -206,6 +208,18 @@ def _work_on(request: ImageRequest, purpose: str) -> Iterator[None]:
     except ContimgError as error:
         record_ms_failure(request, error)
         raise
+
+
+def _disappoint(ledger: NightLedger, group_id: str) -> None:
+    """Let nobody wait for a solve that was planned with another catalogue or limit."""
+    plan = ledger.find_calibrators()
+    planned = plan.solvable.get(group_id) if plan is not None else None
+    if planned is not None:
+        reason = "it was planned, but is not in the catalogue, or bright enough, any more"
+        name = planned.calibrator.name
+        ledger.save_solve(
+            SolveOutcome(group_id=group_id, calibrator=name, state=SolveState.FAILED, reason=reason)
+        )
 
 
 def _find_transit(request: ImageRequest) -> Transit | None:

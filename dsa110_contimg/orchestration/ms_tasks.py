@@ -197,7 +197,7 @@ def image(request: ImageRequest, job: ImagingJob, purpose: str) -> SourceResult:
 
 def _require_calibrated(request: ImageRequest) -> None:
     """Refuse an MS that another run has begun to flag again since this one calibrated it."""
-    from dsa110_contimg.calibration.apply import read_calibration
+    from dsa110_contimg.calibration.record import read_calibration
 
     if get_settings().calibration == "on" and read_calibration(request.ms) is None:
         raise TransientError(

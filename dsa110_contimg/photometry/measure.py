@@ -91,8 +91,8 @@ def measure_sources(
     Raises
     ------
     InputError
-        If the MS cannot be read, lacks a window that was asked for, or products cannot be
-        written.
+        If the MS cannot be read, was left in the middle of a change, lacks a window that was
+        asked for, or products cannot be written.
     TransientError
         If the joint fit ran out of time or space, or the MS was held for too long.
     """

@@ -23,6 +23,7 @@ from dsa110_contimg.photometry.joint_fit import JointFit, fit_jointly
 from dsa110_contimg.photometry.models import SpwFailure
 from dsa110_contimg.stages import StageClock
 from dsa110_contimg.storage.ms_access import canonical_ms, exclusive_ms
+from dsa110_contimg.storage.ms_change import require_whole
 from dsa110_contimg.visibilities.cells import Cells, make_cells
 from dsa110_contimg.visibilities.directions import source_directions
 from dsa110_contimg.visibilities.models import MsInfo, SpwInfo
@@ -132,6 +133,8 @@ def fit_field(work: UvfitWork) -> FieldMeasurement:
 
     Raises
     ------
+    InputError
+        If the MS was left in the middle of a change.
     TransientError
         If the MS is held by somebody else for too long.
     """
@@ -189,6 +192,7 @@ def _read_cells(
                         access_log=work.access_log,
                     )
                 )
+        require_whole(ms_path)
         with clock.stage("read"):
             for number, spw in enumerate(work.spws, start=1):
                 try:

@@ -18,6 +18,7 @@ from dsa110_contimg.photometry.models import (
     SpwMeasurement,
 )
 from dsa110_contimg.provenance import Provenance
+from dsa110_contimg.qa.calibration_models import CalibrationReport
 
 
 class Verdict(StrEnum):
@@ -63,6 +64,7 @@ class FailureKind(StrEnum):
 
     NIGHT = "night"
     GROUP = "group"
+    CALIBRATOR = "calibrator"
     MS = "MS"
     SOURCE = "source"
     RECORD = "record"
@@ -100,6 +102,12 @@ class Totals(Model):
     """Files in no group."""
     measurement_sets: int
     """Sound MSs."""
+    solution_sets: int = 0
+    """Sets of solutions that the night made and that are good."""
+    calibrated_sets: int = 0
+    """MSs that solutions were applied to."""
+    mean_flagged_fraction: float | None = None
+    """Mean over the MSs of what is flagged in the end; None if nothing was flagged."""
     source_measurements: int
     """Sources imaged, counted once per MS."""
     sources: int
@@ -298,6 +306,8 @@ class NightReport(Model):
     """What was lost without a failure, a sentence each."""
     groups: list[GroupReport]
     """In order of time."""
+    calibration: CalibrationReport | None = None
+    """Calibrators, solutions and flags; None where nobody flagged or calibrated."""
     measurement_sets: list[MsReport]
     """In order of time."""
     sources: list[SourceReport]

@@ -13,6 +13,7 @@ import json
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,8 +21,15 @@ from pathlib import Path
 from urllib.parse import quote
 
 from dsa110_contimg.qa import figures
+from dsa110_contimg.qa.calibration_models import MsCalibrationReport, TransitReport
+from dsa110_contimg.qa.flag_strip import draw_flag_strip
 from dsa110_contimg.qa.models import Failure, FailureKind, NightReport
-from dsa110_contimg.qa.thumbnails import make_field_gallery, make_gallery
+from dsa110_contimg.qa.thumbnails import (
+    make_field_gallery,
+    make_flag_gallery,
+    make_gallery,
+    make_solution_gallery,
+)
 from dsa110_contimg.qa.verdict import plural
 
 MAX_DETECTION_ROWS = 6000
@@ -75,7 +83,9 @@ def render_html(report: NightReport, night_dir: Path) -> str:
         pretty=partial(json.dumps, indent=1, ensure_ascii=False),
         beside=lambda path: quote(os.path.relpath(path, night_dir.absolute())),
     )
-    environment.globals.update(plural=plural, figures=figures)
+    environment.globals.update(
+        plural=plural, figures=figures, draw_flag_strip=draw_flag_strip, states_of=_states_of
+    )
     detections = sorted(
         (
             (position, detection)
@@ -87,6 +97,7 @@ def render_html(report: NightReport, night_dir: Path) -> str:
     # What holds for a whole field is told once, with its picture.
     field_notes = {note for field in report.fields if field.image for note in field.image.notes}
     common_notes = [note for note in _common_notes(report) if note not in field_notes]
+    calibration = report.calibration
     script = _read_template("report.js")
     return environment.get_template("report.html.j2").render(
         report=report,
@@ -94,6 +105,8 @@ def render_html(report: NightReport, night_dir: Path) -> str:
         timeline=figures.draw_timeline(report),
         gallery=make_gallery(report.sources, night_dir),
         field_pictures=make_field_gallery(report.fields, night_dir),
+        solution_pictures=make_solution_gallery(calibration, night_dir) if calibration else {},
+        flag_pictures=make_flag_gallery(calibration, night_dir) if calibration else {},
         common_notes=common_notes,
         told_notes=field_notes.union(common_notes),
         detections=detections[:MAX_DETECTION_ROWS],
@@ -108,6 +121,11 @@ def _common_notes(report: NightReport) -> list[str]:
     """Find the notes that all sources bear, so that they are told once."""
     notes = report.sources[0].notes if report.sources else []
     return [note for note in notes if all(note in source.notes for source in report.sources)]
+
+
+def _states_of(items: Sequence[TransitReport] | Sequence[MsCalibrationReport]) -> Counter[str]:
+    """Count items by state."""
+    return Counter(item.state.value for item in items)
 
 
 def _read_template(name: str) -> str:

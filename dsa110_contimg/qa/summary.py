@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from dsa110_contimg.calibration.models import SolveState
 from dsa110_contimg.conversion.models import (
     ConversionResult,
-    ConversionState,
     GroupState,
     Manifest,
     SubbandGroup,
@@ -31,6 +31,8 @@ from dsa110_contimg.imaging.products import (
 )
 from dsa110_contimg.photometry.models import SourceResult
 from dsa110_contimg.provenance import Provenance
+from dsa110_contimg.qa.calibration_models import CalibrationReport
+from dsa110_contimg.qa.calibration_summary import report_calibration
 from dsa110_contimg.qa.models import (
     FieldReport,
     GroupOutcome,
@@ -39,11 +41,10 @@ from dsa110_contimg.qa.models import (
     MsReport,
     NightReport,
     SourceReport,
-    StageProvenance,
-    StageTime,
     Totals,
 )
 from dsa110_contimg.qa.record_models import NightRecord
+from dsa110_contimg.qa.stages import list_stage_provenance, list_stage_times
 from dsa110_contimg.qa.verdict import find_failures, find_losses, judge
 from dsa110_contimg.storage.publish import manifest_path, read_manifest
 
@@ -79,9 +80,12 @@ def summarize_night(record: NightRecord, night_dir: Path, provenance: Provenance
         for group_id, results in sorted(record.sources.items())
         for result in results
     ]
-    failures = find_failures(record, groups, sets)
-    losses = find_losses(record, groups, sets, sources)
-    totals = _count(record, groups, sets, sources, len(failures))
+    calibration = report_calibration(record, groups, sets, night_dir)
+    failures = find_failures(record, groups, sets, calibration)
+    losses = find_losses(record, groups, sets, sources, calibration)
+    totals = _count(record, groups, sets, sources, len(failures)).model_copy(
+        update=_count_calibration(calibration) if calibration else {}
+    )
     verdict, headline = judge(totals, failures, losses)
     return NightReport(
         date=record.date,
@@ -91,12 +95,13 @@ def summarize_night(record: NightRecord, night_dir: Path, provenance: Provenance
         failures=failures,
         losses=losses,
         groups=groups,
+        calibration=calibration,
         measurement_sets=sets,
         sources=sources,
         fields=_report_fields(record, night_dir),
         rejected_files=record.listing.rejects if record.listing else [],
-        stage_times=_stage_times(record, manifests),
-        stage_provenance=_stage_provenance(record, manifests),
+        stage_times=list_stage_times(record, manifests),
+        stage_provenance=list_stage_provenance(record, manifests),
         provenance=provenance,
     )
 
@@ -292,75 +297,16 @@ def _count(
     )
 
 
-def _stage_times(record: NightRecord, manifests: Iterable[Manifest]) -> list[StageTime]:
-    """Add up the wall times, parts after their whole."""
-    parts: dict[str, list[float]] = {}
-    for manifest in manifests:
-        for stage, seconds in manifest.stage_seconds.items():
-            parts.setdefault(stage, []).append(seconds)
-    conversions = [
-        result.seconds
-        for result in record.conversions
-        if result.state in {ConversionState.CONVERTED, ConversionState.FAILED}
-    ]
-    imaging = [
-        result.seconds
-        for results in record.sources.values()
-        for result in results
-        if not result.skipped
-    ]
-    times = [_stage_time(timing.stage, [timing.seconds]) for timing in record.stage_seconds]
-    if conversions or parts:
-        times.append(_stage_time("conversion", conversions))
-    times += [_stage_time(stage, values, part_of="conversion") for stage, values in parts.items()]
-    if imaging:
-        times.append(_stage_time("imaging", imaging))
-    return times
-
-
-def _stage_time(stage: str, seconds: Sequence[float], part_of: str | None = None) -> StageTime:
-    """Add up the wall times of one stage."""
-    return StageTime(
-        stage=stage,
-        part_of=part_of,
-        count=len(seconds),
-        total_s=sum(seconds),
-        mean_s=_mean(seconds) or 0.0,
-        max_s=max(seconds, default=0.0),
-    )
-
-
-def _stage_provenance(record: NightRecord, manifests: Sequence[Manifest]) -> list[StageProvenance]:
-    """Say what made the products of each stage, and whether it was one and the same."""
-    imaging = [result.provenance for results in record.sources.values() for result in results]
-    stages = {"conversion": [manifest.provenance for manifest in manifests], "imaging": imaging}
-    return [_merge_provenance(stage, records) for stage, records in stages.items() if records]
-
-
-def _merge_provenance(stage: str, records: Sequence[Provenance]) -> StageProvenance:
-    """Merge the provenance of like products into what they share and what varies."""
-    created = sorted(record.created for record in records)
-    packages = sorted({package for record in records for package in record.versions})
-    names = sorted({name for record in records for name in record.options})
-    first = records[0].options
-    shared = [
-        name
-        for name in names
-        if name in first and all(record.options.get(name) == first[name] for record in records)
-    ]
-    return StageProvenance(
-        stage=stage,
-        products=len(records),
-        first_created=created[0],
-        last_created=created[-1],
-        hosts=sorted({record.host for record in records}),
-        versions={
-            package: sorted({record.versions.get(package, "absent") for record in records})
-            for package in packages
-        },
-        options={name: first[name] for name in shared},
-        varying_options=[name for name in names if name not in shared],
-    )
+def _count_calibration(calibration: CalibrationReport) -> dict[str, Any]:
+    """Fields of `Totals` that come from calibration."""
+    sets = calibration.measurement_sets
+    return {
+        "solution_sets": sum(
+            one.is_own and one.state is SolveState.SOLVED for one in calibration.sets
+        ),
+        "calibrated_sets": sum(bool(ms.applied) for ms in sets),
+        "mean_flagged_fraction": _mean([ms.flagged for ms in sets if ms.flagged is not None]),
+    }
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from dsa110_contimg.calibration.models import SolveState
 from dsa110_contimg.conversion.models import GroupState
 from dsa110_contimg.photometry.models import SourceResult
+from dsa110_contimg.qa.calibration_models import CalibrationReport, TransitState
 from dsa110_contimg.qa.models import (
     Failure,
     FailureKind,
@@ -20,13 +21,20 @@ from dsa110_contimg.qa.models import (
     Totals,
     Verdict,
 )
+from dsa110_contimg.qa.reasons import split_reason
 from dsa110_contimg.qa.record_models import NightRecord
 
 _NO_REASON = "no reason is on record"
 _LOST_TASK = "no outcome is on record: its task is still running, or was killed"
 _NONFINITE = ("non-finite visibility", "non-finite visibilities")
+_USABLE = {GroupOutcome.CONVERTED, GroupOutcome.SKIPPED}
+_SOLVE_AGAIN = (
+    "Look at its plots and at the flags of its Measurement Set. Until it is solved again, other "
+    "solutions are borrowed."
+)
+_FLAGGED_BY_MORE = 0.5
+"""Of an MS that is flagged by more than this, less is left than was lost."""
 _CLEAR_TASK = "Look at the log of its task, remove the cause, and clear the task in Airflow"
-_NAMED_REASON = re.compile(r"(?P<code>[a-z][a-z0-9]*(_[a-z0-9]+)*): (?P<sentence>.+)", re.DOTALL)
 
 
 def plural(count: int, noun: str, nouns: str | None = None) -> str:
@@ -51,7 +59,10 @@ def plural(count: int, noun: str, nouns: str | None = None) -> str:
 
 
 def find_failures(
-    record: NightRecord, groups: Sequence[GroupReport], sets: Sequence[MsReport]
+    record: NightRecord,
+    groups: Sequence[GroupReport],
+    sets: Sequence[MsReport],
+    calibration: CalibrationReport | None = None,
 ) -> list[Failure]:
     """List everything that failed, the largest thing first.
 
@@ -63,16 +74,19 @@ def find_failures(
         The night's groups.
     sets : sequence of MsReport
         The night's MSs.
+    calibration : CalibrationReport, optional
+        Its calibrators, if anybody looked.
 
     Returns
     -------
     list of Failure
-        Of the night as a whole, of groups, MSs, sources and records, in this order.
+        Of the night as a whole, of groups, calibrators, MSs, sources and records, in this order.
     """
     return [
         *_night_failures(record),
         *_group_failures(groups),
-        *_ms_failures(record, sets),
+        *_calibrator_failures(record, groups, calibration),
+        *_ms_failures(record, groups, sets),
         *_source_failures(record),
         *_record_failures(record),
     ]
@@ -86,13 +100,13 @@ def _failure(
     group_id: str | None = None,
 ) -> Failure:
     """Describe a failure; a reason that starts with an error's slug is split there."""
-    named = _NAMED_REASON.fullmatch(reason or _NO_REASON)
+    code, sentence = split_reason(reason or _NO_REASON)
     return Failure(
         kind=kind,
         subject=subject,
         group_id=group_id,
-        code=named["code"] if named else None,
-        reason=named["sentence"] if named else reason or _NO_REASON,
+        code=code,
+        reason=sentence,
         remedy=remedy,
     )
 
@@ -134,8 +148,43 @@ def _group_failures(groups: Sequence[GroupReport]) -> list[Failure]:
     ]
 
 
-def _ms_failures(record: NightRecord, sets: Sequence[MsReport]) -> list[Failure]:
-    """List the MSs that could not be imaged or are not whole."""
+def _calibrator_failures(
+    record: NightRecord, groups: Sequence[GroupReport], calibration: CalibrationReport | None
+) -> list[Failure]:
+    """List the solves that gave no good solutions, or whose task left no outcome."""
+    remedies = {SolveState.REFUSED: _SOLVE_AGAIN, SolveState.FAILED: f"{_CLEAR_TASK}."}
+    failures = [
+        _failure(
+            FailureKind.CALIBRATOR,
+            outcome.calibrator,
+            outcome.reason,
+            remedies[outcome.state],
+            outcome.group_id,
+        )
+        for outcome in record.solves
+        if outcome.state in remedies
+    ]
+    # What keeps an MS or a group from being solved has its own place in the list.
+    ready = {group.group_id for group in groups if group.outcome in _USABLE}
+    ready -= {failure.group_id for failure in record.ms_failures}
+    failures += [
+        _failure(
+            FailureKind.CALIBRATOR,
+            transit.calibrator,
+            _LOST_TASK,
+            f"{_CLEAR_TASK}.",
+            transit.group_id,
+        )
+        for transit in (calibration.transits if calibration else [])
+        if transit.state is TransitState.WAITING and transit.group_id in ready
+    ]
+    return failures
+
+
+def _ms_failures(
+    record: NightRecord, groups: Sequence[GroupReport], sets: Sequence[MsReport]
+) -> list[Failure]:
+    """List the MSs that could not be imaged, are not whole, or whose tasks left no outcome."""
     names = {ms.group_id: Path(ms.ms_path).name for ms in sets}
     again = "Clear its run of image_ms in Airflow, or trigger a new one with this MS."
     anew = "Clear the conversion of its group in Airflow: it makes the MS anew."
@@ -153,6 +202,14 @@ def _ms_failures(record: NightRecord, sets: Sequence[MsReport]) -> list[Failure]
         _failure(FailureKind.MS, names[ms.group_id], ms.problem, anew, ms.group_id)
         for ms in sets
         if ms.condition is MsCondition.INCOMPLETE
+    ]
+    told = {plan.group_id for plan in record.plans} | {failure.group_id for failure in failures}
+    told |= set(record.sources)
+    usable = {group.group_id for group in groups if group.outcome in _USABLE}
+    failures += [
+        _failure(FailureKind.MS, names[ms.group_id], _LOST_TASK, again, ms.group_id)
+        for ms in sets
+        if ms.condition is MsCondition.SOUND and ms.group_id in usable - told
     ]
     return failures
 
@@ -192,6 +249,7 @@ def find_losses(
     groups: Sequence[GroupReport],
     sets: Sequence[MsReport],
     sources: Sequence[SourceReport],
+    calibration: CalibrationReport | None = None,
 ) -> list[str]:
     """List what was lost without a failure.
 
@@ -205,6 +263,8 @@ def find_losses(
         The night's MSs.
     sources : sequence of SourceReport
         The night's sources.
+    calibration : CalibrationReport, optional
+        Its calibrators, solutions and flags, if anybody looked.
 
     Returns
     -------
@@ -229,7 +289,27 @@ def find_losses(
         (windows, f"{plural(windows, 'spectral window')} of sources without a measurement"),
         (warnings, f"{plural(warnings, 'warning')} from conversions"),
     ]
+    if calibration:
+        sentences += _calibration_losses(calibration)
     return [sentence for count, sentence in sentences if count]
+
+
+def _calibration_losses(calibration: CalibrationReport) -> list[tuple[int, str]]:
+    """Count what calibration had to do without."""
+    sets = calibration.measurement_sets
+    # A transit holds for its night; solutions of another night alone are a second choice.
+    own = {solutions.set_id for solutions in calibration.sets if solutions.is_own}
+    borrowed = sum(bool(ms.applied) and own.isdisjoint(a.set_id for a in ms.applied) for ms in sets)
+    flagged = sum(ms.flagged is not None and ms.flagged > _FLAGGED_BY_MORE for ms in sets)
+    unseen = sum(one.state is TransitState.UNRECORDED for one in calibration.transits)
+    problems = len(calibration.problems)
+    first = calibration.problems[0] if problems else ""
+    return [
+        (borrowed, f"{plural(borrowed, 'Measurement Set')} with solutions of another night"),
+        (flagged, f"{plural(flagged, 'Measurement Set')} flagged by more than half"),
+        (unseen, f"{plural(unseen, 'calibrator transit')} that no group recorded"),
+        (problems, f"{plural(problems, 'problem')} with calibrators, the first: {first}"),
+    ]
 
 
 def judge(
@@ -285,6 +365,8 @@ def _failure_headline(totals: Totals, failures: Sequence[Failure]) -> str:
     subjects = [item.subject for item in failures if item.kind is FailureKind.NIGHT]
     if groups:
         subjects.append(f"{groups} of {plural(totals.groups, 'group')}")
+    if kinds[FailureKind.CALIBRATOR]:
+        subjects.append(plural(kinds[FailureKind.CALIBRATOR], "calibrator"))
     if kinds[FailureKind.MS]:
         subjects.append(plural(kinds[FailureKind.MS], "Measurement Set"))
     if totals.sources_failed:

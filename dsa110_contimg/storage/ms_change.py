@@ -17,9 +17,10 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from dsa110_contimg.errors import InputError
+from dsa110_contimg.errors import InputError, name_os_error
 from dsa110_contimg.models import Model
 from dsa110_contimg.storage.files import fsync_path, write_text_atomic
+from dsa110_contimg.storage.ms_access import canonical_ms
 from dsa110_contimg.storage.publish import read_manifest
 
 RecordT = TypeVar("RecordT", bound="ChangeRecord")
@@ -40,6 +41,13 @@ class ChangeRecord(Model):
 
     ms_created: str
     """When the MS was published, as its manifest has it: another MS of the same name is not it."""
+
+
+class ChangeMark(ChangeRecord):
+    """What is there while an MS is changed."""
+
+    change: Change
+    """What is being done."""
 
 
 def record_path(ms_path: Path, change: Change) -> Path:
@@ -94,7 +102,7 @@ def read_change(ms_path: Path, change: Change, model: type[RecordT]) -> RecordT 
     ChangeRecord or None
         None if it was not done to this MS, or not to its end.
     """
-    interrupted = _interrupted(ms_path)
+    interrupted = interrupted_change(ms_path)
     if interrupted is not None and _ORDER[interrupted] <= _ORDER[change]:
         return None
     try:
@@ -110,20 +118,44 @@ def require_whole(ms_path: Path) -> None:
     Parameters
     ----------
     ms_path : Path
-        The MS.
+        The MS. Its lock should be held: a change that is under way did not end either.
 
     Raises
     ------
     InputError
         If a change began and did not end.
     """
-    change = _interrupted(ms_path)
+    change = interrupted_change(canonical_ms(ms_path))
     if change is not None:
         raise InputError(
             f"{ms_path} was left in the middle of its {change}",
             reason="ms_half_changed",
             remedy=f"run its {change} again: it begins from what was there before",
         )
+
+
+def interrupted_change(ms_path: Path) -> Change | None:
+    """Say which change of an MS began and did not end, or is under way.
+
+    Parameters
+    ----------
+    ms_path : Path
+        The MS.
+
+    Returns
+    -------
+    Change or None
+        None if it is whole; the first of all if the mark is damaged.
+    """
+    try:
+        mark = ChangeMark.model_validate_json(_mark_path(ms_path).read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError):
+        return next(iter(Change))
+    # An MS that was converted again has not been changed; one that lost its manifest was not.
+    created = ms_created(ms_path)
+    return None if created and mark.ms_created != created else mark.change
 
 
 @contextmanager
@@ -141,29 +173,41 @@ def changing_ms(ms_path: Path, change: Change) -> Iterator[Callable[[ChangeRecor
     ------
     callable
         Takes the record, which is written when the body has ended.
+
+    Raises
+    ------
+    InputError
+        If an earlier step was left in the middle, or its directory may not be written.
+    TransientError
+        If there is no room for the record.
     """
     records: list[ChangeRecord] = []
-    mark = _mark(ms_path)
-    write_text_atomic(mark, change.value)
-    for void in Change:
-        if _ORDER[void] >= _ORDER[change]:
-            record_path(ms_path, void).unlink(missing_ok=True)
+    if (left := interrupted_change(ms_path)) is not None and _ORDER[left] < _ORDER[change]:
+        require_whole(ms_path)
+    with _named(ms_path, change):
+        mark = ChangeMark(ms_created=ms_created(ms_path), change=change)
+        write_text_atomic(_mark_path(ms_path), mark.model_dump_json())
+        for void in Change:
+            if _ORDER[void] >= _ORDER[change]:
+                record_path(ms_path, void).unlink(missing_ok=True)
     yield records.append
-    for record in records:
-        write_text_atomic(record_path(ms_path, change), record.model_dump_json(indent=1))
-    mark.unlink()
-    fsync_path(mark.parent)
+    with _named(ms_path, change):
+        for record in records:
+            write_text_atomic(record_path(ms_path, change), record.model_dump_json(indent=1))
+        _mark_path(ms_path).unlink()
+        fsync_path(ms_path.parent)
 
 
-def _interrupted(ms_path: Path) -> Change | None:
-    """Say which change began and did not end; the first of all if the mark is damaged."""
+@contextmanager
+def _named(ms_path: Path, change: Change) -> Iterator[None]:
+    """Name what keeps a change from being put on record."""
     try:
-        text = _mark(ms_path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    return Change(text) if text in _ORDER else next(iter(Change))
+        yield
+    except OSError as error:
+        deed = f"cannot put the {change} of {ms_path} on record"
+        raise name_os_error(error, deed, denied="target_not_writable") from error
 
 
-def _mark(ms_path: Path) -> Path:
+def _mark_path(ms_path: Path) -> Path:
     """Name the file that is there while an MS is changed."""
     return ms_path.with_name(f".{ms_path.name}.changing")

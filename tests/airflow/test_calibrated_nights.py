@@ -75,7 +75,7 @@ def live(
 def reports(live: LiveAirflow, nights: dict[str, SimulationResult]) -> dict[str, dict[str, Any]]:
     """The report of each night; the later night was processed first."""
     found = {}
-    for together in ((LATER, LONELY), (EARLIER,)):
+    for together in ((LATER,), (EARLIER, LONELY)):
         runs = [
             live.trigger(
                 NIGHT_DAG,

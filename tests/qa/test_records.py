@@ -5,8 +5,16 @@ from __future__ import annotations
 import math
 
 import pytest
+from support.calibration_records import (
+    make_transit,
+    save_applied,
+    save_flags,
+    save_plan,
+    save_solve,
+)
 from support.night_records import DATE, NightMaker
 
+from dsa110_contimg.calibration.models import SolveState
 from dsa110_contimg.conversion.models import ConversionState
 from dsa110_contimg.errors import InputError
 from dsa110_contimg.qa.record_models import ImagingPlan, MsFailure, StageFailure, StageSeconds
@@ -40,6 +48,55 @@ def test_everything_saved_is_read_back(night: NightMaker) -> None:
     assert record.stage_failures == [stage_failure]
     assert record.stage_seconds == [seconds]
     assert record.unreadable == []
+
+
+def test_what_calibration_saved_is_read_back(night: NightMaker) -> None:
+    group = night.add_group(0)
+    transit = make_transit(group)
+    save_plan(night, [transit], ["a problem"])
+    solutions = save_solve(night, group)
+    assert solutions
+    flags = save_flags(night, group)
+    applied = save_applied(night, group, [(solutions, 0.0)])
+
+    record = night.ledger.load()
+
+    assert record.unreadable == []
+    assert record.calibrators is not None
+    assert (record.calibrators.transits, record.calibrators.problems) == ([transit], ["a problem"])
+    assert night.ledger.find_calibrators() == record.calibrators
+    assert [outcome.solutions for outcome in record.solves] == [solutions]
+    assert record.flaggings == [flags]
+    assert record.calibrations == [applied]
+
+
+@pytest.mark.parametrize(
+    ("happened", "decided"),
+    [
+        ("nothing", False),
+        ("solved", True),
+        ("refused", True),
+        ("ms_failed", True),
+        ("ms_failed_but_is_retried", False),
+        ("converted", False),
+        ("not_converted", True),
+    ],
+)
+def test_a_calibrators_group_is_waited_for_until_nothing_more_can_come(
+    night: NightMaker, happened: str, decided: bool
+) -> None:
+    group = night.add_group(0)
+    if happened in {"solved", "refused"}:
+        save_solve(night, group, state=SolveState(happened))
+    elif happened.startswith("ms_failed"):
+        night.ledger.save_ms_failure(
+            MsFailure(group_id=group, reason="held", is_retried=happened.endswith("retried"))
+        )
+    elif happened == "converted":
+        night.convert(group)
+    elif happened == "not_converted":
+        night.convert(group, ConversionState.FAILED, reason="no_space: tmpfs is full")
+    assert night.ledger.is_decided(group) is decided
 
 
 def test_a_later_record_replaces_an_earlier_one(night: NightMaker) -> None:

@@ -22,6 +22,7 @@ from dsa110_contimg.conversion.models import (
 from dsa110_contimg.instrument import GROUP_DURATION_S, N_SUBBANDS, subband_channel_freqs_hz
 from dsa110_contimg.photometry.models import Detection, SourceResult, SpwMeasurement
 from dsa110_contimg.provenance import Provenance
+from dsa110_contimg.qa.record_models import ImagingPlan
 from dsa110_contimg.qa.records import NightLedger
 from dsa110_contimg.storage.publish import manifest_path
 
@@ -85,6 +86,7 @@ class NightMaker:
         has_ms = state in {ConversionState.CONVERTED, ConversionState.SKIPPED}
         if has_ms:
             self.publish(group_id)
+            self.ledger.save_plan(ImagingPlan(group_id=group_id, source_names=[]))
         self.ledger.save_conversion(
             ConversionResult(
                 group_id=group_id,
