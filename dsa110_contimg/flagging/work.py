@@ -12,6 +12,7 @@ from dsa110_contimg.errors import ScienceQualityError, TransientError
 from dsa110_contimg.flagging.antennas import find_dead_antennas
 from dsa110_contimg.flagging.aoflagger import run_aoflagger
 from dsa110_contimg.flagging.models import DeadAntenna, Flagger, FlagStrategy, FlagSummary
+from dsa110_contimg.flagging.quorum import extend_to_all_baselines
 from dsa110_contimg.flagging.summary import summarize_flags
 from dsa110_contimg.flagging.versions import AS_CONVERTED, begin_from_converted, save_flagged
 from dsa110_contimg.models import AbsolutePath, Model
@@ -200,6 +201,7 @@ def _find_interference(work: FlagWork, flagdata: Callable[[list[str]], None]) ->
         ]
     grow = strategy.grow_percent
     flagdata([*commands, _command("extend", growtime=grow, growfreq=grow, extendpols=True)])
+    extend_to_all_baselines(work.ms_path, work.spws, strategy.quorum)
 
 
 def _command(mode: str, **parameters: object) -> str:

@@ -260,6 +260,7 @@ def test_noise_alone_is_refused(transits, tmp_path):
     check_refusal(transits, tmp_path, caught.value)
 
 
+@pytest.mark.slow
 def test_another_source_than_the_calibrator_is_refused(transits, tmp_path):
     # A single source in the field gives smooth solutions wherever it is.
     info = read_ms_info(transits.field)
