@@ -11,6 +11,7 @@ from dsa110_contimg.visibilities.models import SpwInfo
 from dsa110_contimg.visibilities.ms_info import open_table
 
 Flags = npt.NDArray[np.bool_]
+Numbers = npt.NDArray[np.intp]
 
 
 def extend_to_all_baselines(ms_path: Path, spws: list[SpwInfo], quorum: float) -> int:
@@ -39,31 +40,32 @@ def extend_to_all_baselines(ms_path: Path, spws: list[SpwInfo], quorum: float) -
     n_cells = 0
     with open_table(ms_path) as ms:
         description, times = ms.getcol("DATA_DESC_ID"), ms.getcol("TIME")
-        own = ms.getcol("ANTENNA1") == ms.getcol("ANTENNA2")
+        pairs = np.stack([ms.getcol("ANTENNA1"), ms.getcol("ANTENNA2")])
     with table(str(ms_path), readonly=False, ack=False) as ms:
         for spw in spws:
-            rows = np.flatnonzero((description == spw.data_desc_id) & ~own)
+            rows = np.flatnonzero((description == spw.data_desc_id) & (pairs[0] != pairs[1]))
             if not len(rows):
                 continue
             selected = ms.selectrows(rows)
             flags = selected.getcol("FLAG")
-            cells, extended = _extend(flags, np.unique(times[rows], return_inverse=True)[1], quorum)
-            if cells:
-                selected.putcol("FLAG", extended)
-                n_cells += cells
+            baseline = np.unique(pairs[:, rows], axis=1, return_inverse=True)[1].ravel()
+            integration = np.unique(times[rows], return_inverse=True)[1]
+            reached = _find_cells(flags, baseline, integration, quorum)
+            if reached.any():
+                selected.putcol("FLAG", flags | reached[integration][:, :, None])
+                n_cells += int(reached.sum())
     return n_cells
 
 
-def _extend(flags: Flags, integration: npt.NDArray[np.intp], quorum: float) -> tuple[int, Flags]:
-    """Extend flags of shape (nrow, nchan, ncorr) in each integration; count what was extended."""
-    alive = ~flags.all(axis=(1, 2))
-    order = np.argsort(integration[alive], kind="stable")
-    numbers = integration[alive][order]
-    if not len(numbers):
-        return 0, flags
-    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
-    flagged = np.add.reduceat(flags[alive][order].any(axis=2), starts, axis=0, dtype=np.int64)
-    count = np.diff(np.append(starts, len(numbers)))
-    reached = np.zeros((integration.max() + 1, flags.shape[1]), bool)
-    reached[numbers[starts]] = (flagged > quorum * count[:, None]) & (flagged < count[:, None])
-    return int(reached.sum()), flags | reached[integration][:, :, None]
+def _find_cells(flags: Flags, baseline: Numbers, integration: Numbers, quorum: float) -> Flags:
+    """Find the channels of integrations that reach the quorum, shape (nintegration, nchan)."""
+    # One that is flagged throughout, as those of dead antennas are, has no voice.
+    has_data = np.zeros(baseline.max() + 1, bool)
+    np.logical_or.at(has_data, baseline, ~flags.all(axis=(1, 2)))
+    voice = np.flatnonzero(has_data[baseline])
+    shape = (integration.max() + 1, flags.shape[1])
+    flagged, count = np.zeros(shape, np.int64), np.bincount(integration[voice], minlength=shape[0])
+    for number in range(shape[0]):
+        rows = voice[integration[voice] == number]
+        flagged[number] = np.count_nonzero(flags[rows].any(axis=2), axis=0)
+    return np.asarray((flagged > quorum * count[:, None]) & (flagged < count[:, None]))
