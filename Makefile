@@ -24,7 +24,8 @@ airflow: setup  ## Keep Airflow's UI running, to look around and trigger DAGs by
 	$(RUN) airflow --work-dir $(WORK)
 
 test: setup  ## Run the whole test suite
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not airflow and not fault"
+	$(VENV)/bin/python -m pytest -m "airflow or fault"  # they look at all processes of the machine
 
 test-quick: setup  ## Run the tests that take seconds
 	$(VENV)/bin/python -m pytest -m "not slow and not airflow"

@@ -13,6 +13,7 @@ import importlib
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,13 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from dsa110_contimg import forkserver
-from dsa110_contimg.errors import ERROR_CLASSES, ContimgError, TransientError, name_os_error
+from dsa110_contimg.errors import (
+    ERROR_CLASSES,
+    ContimgError,
+    InputError,
+    TransientError,
+    name_os_error,
+)
 from dsa110_contimg.models import Model
 
 ResultT = TypeVar("ResultT", bound=Model)
@@ -44,6 +51,36 @@ def die_with_parent(parent_pid: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent_pid:
         os._exit(1)
+
+
+def find_program(name: str, otherwise: str) -> str:
+    """Find a program that need not be installed.
+
+    Parameters
+    ----------
+    name : str
+        Name of the program and of its Debian package.
+    otherwise : str
+        What to do without it.
+
+    Returns
+    -------
+    str
+        Its path.
+
+    Raises
+    ------
+    InputError
+        If it is not installed.
+    """
+    found = shutil.which(name)
+    if found is None:
+        raise InputError(
+            f"the program {name} is not installed on this machine, or not in the PATH",
+            reason=f"no_{name}",
+            remedy=f"apt-get install {name}, or {otherwise}",
+        )
+    return found
 
 
 def run_program(arguments: list[str], env: dict[str, str] | None = None) -> str | None:

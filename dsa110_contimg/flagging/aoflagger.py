@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import Final
 
-from dsa110_contimg.errors import InputError, TransientError
-from dsa110_contimg.processes import run_program
+from dsa110_contimg.errors import TransientError
+from dsa110_contimg.processes import find_program, run_program
 
 _STRATEGY: Final = Path(__file__).with_name("dsa110.lua")
 
@@ -26,14 +25,7 @@ def find_aoflagger() -> str:
     InputError
         If it is not installed.
     """
-    program = shutil.which("aoflagger")
-    if program is None:
-        raise InputError(
-            "the program aoflagger is not installed",
-            reason="no_aoflagger",
-            remedy="apt-get install aoflagger, or flag with casa",
-        )
-    return program
+    return find_program("aoflagger", "flag with casa")
 
 
 def run_aoflagger(ms_path: Path, *, threshold: float, rank_level: float) -> None:

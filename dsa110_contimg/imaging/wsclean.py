@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dsa110_contimg.catalog.sources import Source
-from dsa110_contimg.errors import InputError, TransientError
+from dsa110_contimg.errors import TransientError
 from dsa110_contimg.imaging.models import CleanOptions, Weighting
 from dsa110_contimg.imaging.stamp import (
     BORDER_FRACTION,
@@ -20,7 +20,7 @@ from dsa110_contimg.imaging.stamp import (
     make_stamp,
     observation_cards,
 )
-from dsa110_contimg.processes import run_program
+from dsa110_contimg.processes import find_program, run_program
 from dsa110_contimg.visibilities.models import MsInfo
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ that it measured before the last one: with more, the source's own side lobes, co
 would end it at a fifth of the source."""
 
 
-def find_wsclean() -> Path:
+def find_wsclean() -> str:
     """Find the program.
 
     Returns
     -------
-    Path
+    str
         Its path.
 
     Raises
@@ -45,14 +45,7 @@ def find_wsclean() -> Path:
     InputError
         If it is not installed.
     """
-    found = shutil.which("wsclean")
-    if found is None:
-        raise InputError(
-            "the program wsclean is not installed on this machine, or not in the PATH",
-            reason="no_wsclean",
-            remedy="apt-get install wsclean, or choose another backend",
-        )
-    return Path(found)
+    return find_program("wsclean", "choose another backend")
 
 
 class WscleanImager:
@@ -84,7 +77,7 @@ class WscleanImager:
         options: CleanOptions,
         scratch_dir: Path,
     ):
-        self._program = str(find_wsclean())
+        self._program = find_wsclean()
         self._ms_path = str(ms_path)
         self._source = source
         self._info = info

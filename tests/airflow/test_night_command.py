@@ -34,7 +34,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def start(shell: Path, *options: str) -> subprocess.Popen[str]:
     caches = {"MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"}
     return subprocess.Popen(
-        [*COMMAND, "--work-dir", str(shell / "work"), "--groups", "1", "--antennas", "5", *options],
+        [*COMMAND, "--work-dir", str(shell / "work"), "--groups", "1", "--antennas", "8", *options],
         cwd=shell / "cwd",
         env={
             **{name: value for name, value in os.environ.items() if name not in caches},
@@ -73,8 +73,16 @@ def first(shell: Path) -> Iterator[tuple[int, dict[str, Any], str]]:
     """The first run, with one source of the three."""
     from dsa110_contimg.simulation.night import SimulationOptions, simulate
 
+    # As the command simulates it.
     made = simulate(
-        SimulationOptions(output_dir=shell / "work" / "incoming", n_groups=1, n_antennas=5)
+        SimulationOptions(
+            output_dir=shell / "work" / "incoming",
+            n_groups=1,
+            n_antennas=8,
+            gain_errors=True,
+            rfi=True,
+            calibrator_jy=8.8,
+        )
     )
     write_sources(read_sources(Path(made.sources_path))[:1], shell / "one.ecsv")
     return run(shell, "--sources", str(shell / "one.ecsv"))

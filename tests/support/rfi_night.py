@@ -61,11 +61,15 @@ class Score:
     recall : float
         Flagged part of the power of the interference: its squared amplitude, added up over the
         cross-correlations of living antennas.
+    reach : float
+        Flagged fraction of their visibilities that have interference, however faint: what is left
+        is correlated over the array and biases sources.
     false_alarms : float
         Flagged fraction of their visibilities that have no interference.
     """
 
     recall: float
+    reach: float
     false_alarms: float
 
 
@@ -125,6 +129,7 @@ def judge(group: RfiGroup, flags: np.ndarray) -> Score:
     power, flagged = np.abs(injected) ** 2, flags[rows]
     return Score(
         recall=float(power[flagged].sum() / power.sum()),
+        reach=float(flagged[power > 0.0].mean()),
         false_alarms=float(flagged[power == 0.0].mean()),
     )
 
