@@ -47,7 +47,7 @@ class FlagStrategy(Model):
     grow_percent: float = Field(50.0, gt=0.0, le=100.0)
     """A channel, or an integration, of a baseline that is flagged in more than this is flagged
     whole."""
-    quorum: float = Field(0.1, gt=0.0, le=1.0)
+    quorum: float = Field(0.2, gt=0.0, le=1.0)
     """A channel of an integration that is flagged on more than this fraction of the baselines is
     flagged on all."""
 

@@ -199,9 +199,13 @@ def _find_interference(work: FlagWork, flagdata: Callable[[list[str]], None]) ->
                 extendflags=False,
             ),
         ]
-    grow = strategy.grow_percent
-    flagdata([*commands, _command("extend", growtime=grow, growfreq=grow, extendpols=True)])
+    if commands:
+        flagdata(commands)
+    # Before flags grow: rflag finds more than there is at the edges of a window with a bright
+    # source, on some of the baselines, and twice as many after growing.
     extend_to_all_baselines(work.ms_path, work.spws, strategy.quorum)
+    grow = strategy.grow_percent
+    flagdata([_command("extend", growtime=grow, growfreq=grow, extendpols=True)])
 
 
 def _command(mode: str, **parameters: object) -> str:

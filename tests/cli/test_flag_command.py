@@ -80,7 +80,8 @@ def test_without_aoflagger_the_error_says_what_to_do(
     monkeypatch.setenv("PATH", "")
     done = run(own_ms, "--flagger", "aoflagger")
     assert done.exit_code == 1
-    assert "no_aoflagger: the program aoflagger is not installed (apt-get install" in done.stderr
+    assert "no_aoflagger: the program aoflagger is not installed" in done.stderr
+    assert "apt-get install aoflagger" in done.stderr
     assert done.stdout == ""
 
 

@@ -1,4 +1,4 @@
-"""Flags of a tenth of the baselines become flags of all, and no others do."""
+"""Flags of enough baselines become flags of all, and no others do."""
 
 from __future__ import annotations
 
