@@ -135,7 +135,7 @@ class CalibrationNeed(Model):
     array: list[str]
     """Names of all stations, in the order of their ids."""
     antennas: list[str]
-    """Names of the antennas with data."""
+    """Names of the antennas with data that are not flagged as a whole."""
     windows: list[WindowKey]
     """In the order of their ids."""
 

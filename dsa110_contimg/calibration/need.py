@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from dsa110_contimg.calibration.models import CalibrationNeed, WindowKey
+from dsa110_contimg.flagging.models import FlagRecord
+from dsa110_contimg.storage.ms_change import Change, read_change
 from dsa110_contimg.visibilities.models import MsInfo
 from dsa110_contimg.visibilities.ms_info import open_table, read_ms_info
 
@@ -24,7 +26,7 @@ def describe_need(ms_path: Path) -> CalibrationNeed:
     Returns
     -------
     CalibrationNeed
-        Its time, declination, antennas and windows.
+        Its time, declination, windows, and the antennas that are not flagged as a whole.
 
     Raises
     ------
@@ -33,12 +35,14 @@ def describe_need(ms_path: Path) -> CalibrationNeed:
     """
     info = read_ms_info(ms_path)
     names, used = read_antennas(ms_path)
+    flags = read_change(ms_path, Change.FLAGGING, FlagRecord)
+    flagged = flags.after.by_antenna if flags is not None else {}
     return CalibrationNeed(
         ms_path=info.ms_path,
         mid_mjd=middle_mjd(info),
         dec_deg=info.center_dec_deg,
         array=names,
-        antennas=[names[antenna] for antenna in used],
+        antennas=[names[antenna] for antenna in used if flagged.get(names[antenna], 0.0) < 1.0],
         windows=window_keys(info),
     )
 
