@@ -101,19 +101,24 @@ def apply_calibration(options: ApplyOptions) -> CalibrationRecord:
         access_log=options.access_log,
         writable=True,
     ):
-        if read_change(ms_path, Change.FLAGGING, FlagRecord) is None:
+        flags = read_change(ms_path, Change.FLAGGING, FlagRecord)
+        if flags is None:
             raise InputError(
                 f"{ms_path} has not been flagged", reason="not_flagged", remedy="flag it first"
             )
         record = None if options.reprocess else read_calibration(ms_path)
         skipped = record is not None and record.applied == applied
         if record is None or not skipped:
-            record = _apply(options, need, plan, applied)
+            record = _apply(options, need, plan, applied, flags)
     return record.model_copy(update={"skipped": skipped, "seconds": time.perf_counter() - start})
 
 
 def _apply(
-    options: ApplyOptions, need: CalibrationNeed, plan: Plan, applied: list[AppliedSet]
+    options: ApplyOptions,
+    need: CalibrationNeed,
+    plan: Plan,
+    applied: list[AppliedSet],
+    flags: FlagRecord,
 ) -> CalibrationRecord:
     """Correct an MS that is held, in a child, and put it on record."""
     start = time.perf_counter()
@@ -150,6 +155,8 @@ def _apply(
             borrowed=choice.borrowed,
             sentence=choice.sentence,
             refused=choice.refused,
+            # Applying begins from the flags as flagged.
+            flagged_before=flags.after.fraction,
             **dict(done),
             notes=plan.notes + sandbox.warnings,
             seconds=time.perf_counter() - start,

@@ -53,10 +53,8 @@ class ApplyWork(Model):
 class Applied(Model):
     """What the child did."""
 
-    flagged_before: float
-    """Fraction of the cross-correlations that was flagged."""
     flagged_after: float
-    """The same with those that have no solutions."""
+    """Fraction of the cross-correlations that is flagged, those without solutions included."""
     worst_error: float
     """Largest departure of a sampled visibility from one that was corrected by hand, relative."""
     stage_seconds: dict[str, float]
@@ -90,7 +88,6 @@ def apply_in_child(work: ApplyWork) -> Applied:
     try:
         with clock.stage("flag version"):
             restore_flagged(casatasks, work.ms_path)
-            before = summarize_flags(work.ms_path, work.info.spws)
         with clock.stage("applycal"):
             casatasks.applycal(
                 vis=str(work.ms_path),
@@ -119,7 +116,6 @@ def apply_in_child(work: ApplyWork) -> Applied:
         worst = _check(work, tables)
         after = summarize_flags(work.ms_path, work.info.spws)
     return Applied(
-        flagged_before=before.fraction,
         flagged_after=after.fraction,
         worst_error=worst,
         stage_seconds=clock.seconds,
