@@ -238,7 +238,7 @@ def _natural_noise_jy(ms: Path, unflagged: float) -> float:
     Swenson, section 6.2); after calibration the noise of all antennas is the same, as
     simulated.
     """
-    from dsa110_contimg.calibration.need import read_antennas
+    from dsa110_contimg.visibilities.ms_info import read_antennas
 
     info = read_ms_info(ms)
     n_antennas = len(read_antennas(ms)[1])

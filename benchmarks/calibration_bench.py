@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from calibration_results import AOFLAGGER, BARE, OURS, contestant
-from calibration_truth import choose_clip_jy
 from casa_peers import (
     ApplyJob,
     FlagJob,
@@ -26,6 +25,7 @@ from dsa110_contimg.calibration.apply import ApplyOptions, apply_calibration
 from dsa110_contimg.calibration.models import CalibrationRecord, SolutionSet, TableKind
 from dsa110_contimg.calibration.solve import SolveOptions, solve_ms
 from dsa110_contimg.casa.door import run_in_casa
+from dsa110_contimg.flagging.clip import find_clip_limit
 from dsa110_contimg.flagging.flag_ms import flag_ms
 from dsa110_contimg.flagging.models import Flagger, FlagOptions, FlagRecord, FlagStrategy
 from dsa110_contimg.instrument import INTEGRATION_TIME_S
@@ -60,7 +60,9 @@ class Bench:
         self.solutions: SolutionSet | None = None
         self.applied: CalibrationRecord | None = None
         self._scratch = ram / "bare" / "scratch"
-        self._clip_jy = choose_clip_jy(night.ms[0], WITH_CASA.clip_sigma)
+        self._clip_jy = find_clip_limit(
+            night.ms[0], list_spws(night.ms[0]), sigma=WITH_CASA.clip_sigma
+        )
         self.tables_dir.mkdir(parents=True)
         # Before anything has changed it.
         copy_ms(night.ms[0], self.bare_ms)

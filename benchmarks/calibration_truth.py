@@ -20,8 +20,6 @@ FloatArray = npt.NDArray[np.float64]
 ComplexArray = npt.NDArray[np.complex128]
 
 _POLARIZATIONS = ("XX", "YY")
-_MAD_TO_SIGMA = 1.4826
-_ROW_STEP = 16
 
 
 class FlagScore(Model):
@@ -114,35 +112,6 @@ def _read_windows(
                 rows.getcol("DATA"),
                 rows.getcol("FLAG") | rows.getcol("FLAG_ROW")[:, None, None],
             )
-
-
-def choose_clip_jy(ms: Path, sigma: float) -> float:
-    """Choose a limit for amplitudes, as one who has plotted the data would.
-
-    Parameters
-    ----------
-    ms : Path
-        The MS.
-    sigma : float
-        So many robust standard deviations above the median of a window.
-
-    Returns
-    -------
-    float
-        The largest limit of four windows.
-    """
-    limits = []
-    with open_table(ms) as table:
-        cross = table.getcol("ANTENNA1") != table.getcol("ANTENNA2")
-        description = table.getcol("DATA_DESC_ID")
-        for spw in list_spws(ms)[::4]:
-            rows = np.flatnonzero(cross & (description == spw.data_desc_id))[::_ROW_STEP]
-            amplitude = np.abs(table.selectrows(rows).getcol("DATA"))
-            median = float(np.median(amplitude))
-            limits.append(
-                median + sigma * _MAD_TO_SIGMA * float(np.median(np.abs(amplitude - median)))
-            )
-    return max(limits)
 
 
 def compare_with_truth(

@@ -15,7 +15,7 @@ from airflow.sdk import dag, get_current_context, task
 from dsa110_contimg.orchestration.errors import default_args
 from dsa110_contimg.orchestration.forms import image_form
 from dsa110_contimg.orchestration.pools import MS_POOL
-from dsa110_contimg.orchestration.runs import IMAGE_DAG
+from dsa110_contimg.orchestration.runs import IMAGE_DAG, task_limit
 from dsa110_contimg.settings import get_settings
 
 if TYPE_CHECKING:
@@ -25,14 +25,9 @@ Sources = list[dict[str, Any]]
 SETTINGS = get_settings()
 
 
-def limit(work_s: float) -> timedelta:
-    """Time that a task may take: its work, its wait for the MS, and the start of Python."""
-    return timedelta(seconds=work_s + SETTINGS.ms_lock_timeout_s + 120)
-
-
-IMAGING_LIMIT = limit(SETTINGS.imaging_timeout_s)
-FLAGGING_LIMIT = limit(SETTINGS.flagging_timeout_s)
-CALIBRATION_LIMIT = limit(SETTINGS.calibration_timeout_s)
+IMAGING_LIMIT = task_limit(SETTINGS, SETTINGS.imaging_timeout_s)
+FLAGGING_LIMIT = task_limit(SETTINGS, SETTINGS.flagging_timeout_s)
+CALIBRATION_LIMIT = task_limit(SETTINGS, SETTINGS.calibration_timeout_s)
 FIRST: dict[str, Any] = {"priority_weight": 10_000, "weight_rule": "absolute"}
 """A night's groups wait for its solutions: they come before conversions that could start."""
 

@@ -17,13 +17,12 @@ from dsa110_contimg.orchestration.runs import (
     image_conf,
     image_run_id,
     plan_night,
+    task_limit,
 )
 from dsa110_contimg.settings import get_settings
 
 SETTINGS = get_settings()
-CONVERSION_LIMIT = timedelta(
-    seconds=SETTINGS.conversion_timeout_s + SETTINGS.ms_lock_timeout_s + 120
-)
+CONVERSION_LIMIT = task_limit(SETTINGS, SETTINGS.conversion_timeout_s)
 
 
 def this_night() -> Night:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -92,15 +93,15 @@ def describe_input(path: Path) -> InputFile:
     return InputFile(path=str(path.absolute()), size_bytes=stat.st_size, mtime_ns=stat.st_mtime_ns)
 
 
-def make_provenance(options: Model, inputs: list[Path]) -> Provenance:
+def make_provenance(options: Model, inputs: Sequence[Path | InputFile]) -> Provenance:
     """Record what made a product, now.
 
     Parameters
     ----------
     options : Model
         The options of the stage.
-    inputs : list of Path
-        The files that it read.
+    inputs : sequence of Path or InputFile
+        The files that it read; what is no single file is described by the caller.
 
     Returns
     -------
@@ -112,5 +113,5 @@ def make_provenance(options: Model, inputs: list[Path]) -> Provenance:
         host=platform.node(),
         versions=package_versions(),
         options=options.model_dump(mode="json"),
-        inputs=[describe_input(path) for path in inputs],
+        inputs=[one if isinstance(one, InputFile) else describe_input(one) for one in inputs],
     )

@@ -123,9 +123,7 @@ def _apply(
     """Correct an MS that is held, in a child, and put it on record."""
     start = time.perf_counter()
     ms_path, choice = Path(need.ms_path), plan.choice
-    provenance = make_provenance(options.rules, []).model_copy(
-        update={"inputs": [describe_ms(ms_path)]}
-    )
+    provenance = make_provenance(options.rules, [describe_ms(ms_path)])
     roots = options.find_sandbox_roots(ms_path.parent)
     with (
         open_sandbox(f"apply_{ms_path.stem}", roots, _SCRATCH_BYTES) as sandbox,

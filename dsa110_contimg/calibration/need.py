@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from dsa110_contimg.calibration.models import CalibrationNeed, WindowKey
 from dsa110_contimg.flagging.models import FlagRecord
 from dsa110_contimg.storage.ms_change import Change, read_change
 from dsa110_contimg.visibilities.models import MsInfo
-from dsa110_contimg.visibilities.ms_info import open_table, read_ms_info
+from dsa110_contimg.visibilities.ms_info import read_antennas, read_ms_info
 
 _SECONDS_PER_DAY = 86400.0
 
@@ -45,28 +43,6 @@ def describe_need(ms_path: Path) -> CalibrationNeed:
         antennas=[names[antenna] for antenna in used if flagged.get(names[antenna], 0.0) < 1.0],
         windows=window_keys(info),
     )
-
-
-def read_antennas(ms_path: Path) -> tuple[list[str], list[int]]:
-    """List the stations of an MS, and those that have data.
-
-    Parameters
-    ----------
-    ms_path : Path
-        The MS.
-
-    Returns
-    -------
-    names : list of str
-        Of all stations, in order of id.
-    used : list of int
-        Ids of those in the main table, ascending.
-    """
-    with open_table(ms_path, "ANTENNA") as antennas:
-        names = [str(name) for name in antennas.getcol("NAME")]
-    with open_table(ms_path) as ms:
-        used = np.union1d(ms.getcol("ANTENNA1"), ms.getcol("ANTENNA2"))
-    return names, used.tolist()
 
 
 def middle_mjd(info: MsInfo) -> float:

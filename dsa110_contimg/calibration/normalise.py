@@ -16,7 +16,6 @@ import numpy.typing as npt
 from dsa110_contimg.errors import ScienceQualityError
 from dsa110_contimg.visibilities.window import Window, group_rows, sum_groups
 
-_MAD_TO_SIGMA = 1.4826
 _MIN_PAIRS = 100
 
 
@@ -71,6 +70,8 @@ def _noise_variance(
 
     After the model's phase is taken out the source stands still, so that differences are noise.
     """
+    from astropy.stats import mad_std
+
     channel = np.flatnonzero(np.any(window.weight, axis=(0, 2)))
     chosen = channel[:: max(1, len(channel) // 4)]
     order = np.lexsort((window.time_mjd_s, window.antenna2, window.antenna1))
@@ -88,5 +89,4 @@ def _noise_variance(
         raise ScienceQualityError(
             "too few visibilities are left to tell their noise", reason="too_few_visibilities"
         )
-    scatter = np.median(np.abs(np.concatenate([difference.real, difference.imag])))
-    return float((_MAD_TO_SIGMA * scatter) ** 2 / 2.0)
+    return float(mad_std(np.concatenate([difference.real, difference.imag])) ** 2 / 2.0)

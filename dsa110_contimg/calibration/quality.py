@@ -13,7 +13,6 @@ from dsa110_contimg.calibration.tables import Solutions, read_solutions
 from dsa110_contimg.calibration.verify import unflagged_fraction
 from dsa110_contimg.models import Model
 
-_MAD_TO_SIGMA = 1.4826
 _SECOND_DIFFERENCE = np.sqrt(6.0)
 """The variance of x[k-1] - 2 x[k] + x[k+1] is six times that of x."""
 _CLOSE_POINTS = 3
@@ -176,6 +175,8 @@ def _courses(solutions: Solutions) -> np.ma.MaskedArray | None:
 
 def _sigma(second_difference: npt.NDArray[np.floating]) -> float:
     """Robust scatter of values from their second differences."""
+    from astropy.stats import mad_std
+
     if not second_difference.size:
         return float("nan")
-    return float(_MAD_TO_SIGMA * np.median(np.abs(second_difference)) / _SECOND_DIFFERENCE)
+    return float(mad_std(second_difference) / _SECOND_DIFFERENCE)

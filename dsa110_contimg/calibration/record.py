@@ -46,17 +46,15 @@ def make_ms_provenance(options: Model, ms_path: Path) -> Provenance:
     Provenance
         The record.
     """
-    provenance = make_provenance(options, [])
     if not ms_path.exists():
-        return provenance
+        return make_provenance(options, [])
     record = read_calibration(ms_path)
     if record is None:
         calibration = UNKNOWN_CALIBRATION if _has_corrected_data(ms_path) else None
     else:
         calibration = record.sentence
-    return provenance.model_copy(
+    return make_provenance(options, [describe_ms(ms_path)]).model_copy(
         update={
-            "inputs": [describe_ms(ms_path)],
             "calibration": calibration,
             "calibration_sets": [applied.set_id for applied in record.applied] if record else [],
         }

@@ -39,7 +39,7 @@ class SetState(StrEnum):
     """The solve failed, or its solutions were judged poor."""
 
 
-class Transit(Model):
+class SolvedTransit(Model):
     """A calibrator transit of which no solutions came."""
 
     set_id: str
@@ -54,7 +54,7 @@ class Transit(Model):
     """Declination of its phase centre (ICRS) in degrees."""
 
 
-class RegisteredSet(Transit):
+class RegisteredSet(SolvedTransit):
     """What is on record of a transit."""
 
     state: SetState
@@ -140,14 +140,14 @@ class Registry:
             reason=case((is_withdrawn, _columns.reason), else_=None),
         )
 
-    def refuse(self, transit: SolutionSet | Transit, reason: str) -> RegisteredSet:
+    def refuse(self, transit: SolutionSet | SolvedTransit, reason: str) -> RegisteredSet:
         """Register that a transit gave no solutions fit for use, so that none waits for them.
 
         What is on record under the same name is replaced: the last solve counts.
 
         Parameters
         ----------
-        transit : SolutionSet or Transit
+        transit : SolutionSet or SolvedTransit
             The solutions that were judged poor, or the transit if there are none.
         reason : str
             Why, in a sentence.
@@ -349,7 +349,9 @@ def _by_distance(mid_mjd: float) -> Select[Any]:
     return select(sets_table).order_by(distance, _columns.set_id)
 
 
-def _row_of(transit: SolutionSet | Transit, state: SetState, reason: str | None) -> dict[str, Any]:
+def _row_of(
+    transit: SolutionSet | SolvedTransit, state: SetState, reason: str | None
+) -> dict[str, Any]:
     """Make the row of a transit."""
     if not (math.isfinite(transit.mid_mjd) and math.isfinite(transit.dec_deg)):
         raise InputError(

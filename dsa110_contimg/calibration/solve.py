@@ -7,10 +7,10 @@ from pathlib import Path
 from pydantic import Field
 
 from dsa110_contimg.calibration.models import CalTable, SolutionSet, TableKind
-from dsa110_contimg.calibration.need import middle_mjd, read_antennas, window_keys
+from dsa110_contimg.calibration.need import middle_mjd, window_keys
 from dsa110_contimg.calibration.plots import plot_table
 from dsa110_contimg.calibration.quality import QualityLimits, find_faults, measure_quality
-from dsa110_contimg.calibration.registry import Registry, Transit
+from dsa110_contimg.calibration.registry import Registry, SolvedTransit
 from dsa110_contimg.calibration.set_files import SET_FILE, read_set, set_dir
 from dsa110_contimg.calibration.solve_work import Solved, SolveStrategy, SolveWork, solve_in_child
 from dsa110_contimg.calibration.tables import read_solutions
@@ -31,7 +31,7 @@ from dsa110_contimg.storage.publish import publish_tree
 from dsa110_contimg.storage.sandbox import open_sandbox
 from dsa110_contimg.visibilities.known_sources import other_sources
 from dsa110_contimg.visibilities.models import MsInfo
-from dsa110_contimg.visibilities.ms_info import describe_ms, read_ms_info
+from dsa110_contimg.visibilities.ms_info import describe_ms, read_antennas, read_ms_info
 from dsa110_contimg.visibilities.primary_beam import check_in_field
 
 _BYTES_PER_CELL = 60
@@ -117,9 +117,7 @@ def solve_ms(options: SolveOptions) -> SolutionSet:
             access_log=options.access_log,
         ):
             key = _make_key(options, info)
-            provenance = make_provenance(key, []).model_copy(
-                update={"inputs": [describe_ms(ms_path)]}
-            )
+            provenance = make_provenance(key, [describe_ms(ms_path)])
             earlier = None if options.reprocess else _read_earlier(options, target, provenance)
             if earlier is not None:
                 registry.add(earlier)
@@ -141,9 +139,9 @@ def solve_ms(options: SolveOptions) -> SolutionSet:
     return solutions
 
 
-def _describe(ms_path: Path, info: MsInfo, calibrator: Source) -> Transit:
+def _describe(ms_path: Path, info: MsInfo, calibrator: Source) -> SolvedTransit:
     """Say which transit is solved."""
-    return Transit(
+    return SolvedTransit(
         set_id=f"{ms_path.stem}_{calibrator.name}",
         calibrator=calibrator.name,
         group_id=ms_path.stem,
@@ -202,7 +200,7 @@ def _read_earlier(
 
 def _solve(
     options: SolveOptions,
-    transit: Transit,
+    transit: SolvedTransit,
     info: MsInfo,
     key: SolveKey,
     provenance: Provenance,
@@ -246,7 +244,7 @@ def _solve(
 
 def _judge(
     options: SolveOptions,
-    transit: Transit,
+    transit: SolvedTransit,
     info: MsInfo,
     solved: Solved,
     provenance: Provenance,
@@ -283,7 +281,7 @@ def _judge(
 
 
 def _judge_tables(
-    limits: QualityLimits, transit: Transit, solved: Solved, names: list[str], tree: Path
+    limits: QualityLimits, transit: SolvedTransit, solved: Solved, names: list[str], tree: Path
 ) -> tuple[list[CalTable], list[str]]:
     """Judge each table and draw it; give all their faults."""
     tables, faults = [], []

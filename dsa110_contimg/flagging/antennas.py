@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from dsa110_contimg.flagging.models import DeadAntenna
 from dsa110_contimg.visibilities.models import SpwInfo
-from dsa110_contimg.visibilities.ms_info import open_table
+from dsa110_contimg.visibilities.ms_info import open_table, read_station_names
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -43,10 +43,8 @@ def find_dead_antennas(
     list of DeadAntenna
         In order of id.
     """
-    with open_table(ms_path, "ANTENNA") as antennas:
-        names = antennas.getcol("NAME")
-    chosen = spws[:: -(-len(spws) // _MAX_WINDOWS)]
-    powers = [_powers(ms_path, spw, len(names)) for spw in chosen]
+    names = read_station_names(ms_path)
+    powers = [_powers(ms_path, spw, len(names)) for spw in spread_over_band(spws)]
     dead: dict[int, str] = {}
     for what, of_windows in zip(_KINDS, zip(*powers, strict=True), strict=True):
         power = _median(np.array(of_windows))
@@ -59,6 +57,22 @@ def find_dead_antennas(
             sentence = f"the power of its {what} is {worst:.2g} times the array's median"
             dead.setdefault(int(antenna), sentence)
     return [DeadAntenna(name=names[antenna], reason=dead[antenna]) for antenna in sorted(dead)]
+
+
+def spread_over_band(spws: list[SpwInfo]) -> list[SpwInfo]:
+    """Choose windows that stand for all.
+
+    Parameters
+    ----------
+    spws : list of SpwInfo
+        The windows of an MS.
+
+    Returns
+    -------
+    list of SpwInfo
+        At most four of them, evenly spread.
+    """
+    return spws[:: max(1, -(-len(spws) // _MAX_WINDOWS))]
 
 
 def _median(values: FloatArray) -> FloatArray:

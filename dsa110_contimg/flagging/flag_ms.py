@@ -162,9 +162,7 @@ def _flag(options: FlagOptions, info: MsInfo, start: float) -> FlagRecord:
     ms_path = Path(info.ms_path)
     created = ms_created(ms_path)
     _require_beginning(ms_path, created)
-    provenance = make_provenance(options.strategy, []).model_copy(
-        update={"inputs": [describe_ms(ms_path)]}
-    )
+    provenance = make_provenance(options.strategy, [describe_ms(ms_path)])
     roots = options.find_sandbox_roots(ms_path.parent)
     with (
         open_sandbox(f"flag_{ms_path.stem}", roots, _SCRATCH_BYTES) as sandbox,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from enum import StrEnum
 
 from pydantic import Field
@@ -50,11 +49,6 @@ class FlagStrategy(Model):
     quorum: float = Field(0.2, gt=0.0, le=1.0)
     """A channel of an integration that is flagged on more than this fraction of the baselines is
     flagged on all."""
-
-    @property
-    def digest(self) -> str:
-        """Short name of this strategy."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
 
 class FlagOptions(MsWorkOptions):

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from dsa110_contimg.flagging.models import BaselineBin, FlagSummary
 from dsa110_contimg.visibilities.models import SpwInfo
-from dsa110_contimg.visibilities.ms_info import open_table
+from dsa110_contimg.visibilities.ms_info import open_table, read_station_names
 
 _N_BASELINE_BINS = 10
 
@@ -29,8 +29,7 @@ def summarize_flags(ms_path: Path, spws: list[SpwInfo]) -> FlagSummary:
     FlagSummary
         Fractions of the visibilities.
     """
-    with open_table(ms_path, "ANTENNA") as antennas:
-        names = antennas.getcol("NAME")
+    names = read_station_names(ms_path)
     rows, channels = _count(ms_path, spws)
     antenna1, antenna2, length_m, flagged, total = rows
     by_antenna = [

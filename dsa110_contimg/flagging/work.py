@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-import numpy as np
-
 from dsa110_contimg.casa.door import open_casatasks
 from dsa110_contimg.errors import ScienceQualityError, TransientError
 from dsa110_contimg.flagging.antennas import find_dead_antennas
 from dsa110_contimg.flagging.aoflagger import run_aoflagger
+from dsa110_contimg.flagging.clip import find_clip_limit
 from dsa110_contimg.flagging.models import DeadAntenna, Flagger, FlagStrategy, FlagSummary
 from dsa110_contimg.flagging.quorum import extend_to_all_baselines
 from dsa110_contimg.flagging.summary import summarize_flags
@@ -18,12 +17,8 @@ from dsa110_contimg.flagging.versions import AS_CONVERTED, begin_from_converted,
 from dsa110_contimg.models import AbsolutePath, Model
 from dsa110_contimg.stages import StageClock
 from dsa110_contimg.visibilities.models import SpwInfo
-from dsa110_contimg.visibilities.ms_info import open_table
 
 _CORRECTED: Final = "CORRECTED_DATA"
-_MAX_WINDOWS: Final = 4
-_ROW_STEP: Final = 16
-_MAD_TO_SIGMA: Final = 1.4826
 
 
 class FlagWork(Model):
@@ -170,7 +165,8 @@ def _obvious(work: FlagWork, dead: list[DeadAntenna]) -> list[str]:
     if dead:
         # CASA takes a number for the name of an antenna before it takes it for an id.
         commands.append(f"mode='manual' antenna='{','.join(antenna.name for antenna in dead)}'")
-    return [*commands, _command("clip", clipminmax=f"[0,{_clip_limit(work):.6g}]")]
+    limit = find_clip_limit(work.ms_path, work.spws, sigma=work.strategy.clip_sigma)
+    return [*commands, _command("clip", clipminmax=f"[0,{limit:.6g}]")]
 
 
 def _find_interference(work: FlagWork, flagdata: Callable[[list[str]], None]) -> None:
@@ -212,20 +208,3 @@ def _command(mode: str, **parameters: object) -> str:
     """Write one command on the raw data; an observation is one stretch of time."""
     written = " ".join(f"{name}={value}" for name, value in parameters.items())
     return f"mode='{mode}' datacolumn='DATA' ntime='scan' {written}"
-
-
-def _clip_limit(work: FlagWork) -> float:
-    """Find the largest amplitude that is no interference, from some of the data."""
-    limits = []
-    with open_table(work.ms_path) as ms:
-        description = ms.getcol("DATA_DESC_ID")
-        own = ms.getcol("ANTENNA1") == ms.getcol("ANTENNA2")
-        for spw in work.spws[:: -(-len(work.spws) // _MAX_WINDOWS)]:
-            rows = np.flatnonzero((description == spw.data_desc_id) & ~own)[::_ROW_STEP]
-            amplitude = np.abs(ms.selectrows(rows).getcol("DATA"))
-            amplitude = amplitude[amplitude > 0.0]
-            if amplitude.size:
-                median = float(np.median(amplitude))
-                sigma = _MAD_TO_SIGMA * float(np.median(np.abs(amplitude - median)))
-                limits.append(median + work.strategy.clip_sigma * sigma)
-    return max(limits, default=float(np.finfo(np.float32).max))

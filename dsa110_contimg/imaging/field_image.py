@@ -45,9 +45,6 @@ _PSF_SUBSET = 8
 """The beam is that of every eighth cell: they lie as all do."""
 _ZOOM, _ZOOM_SIZE_PX = 8, 32
 """A peak is looked at with pixels so many times finer, so many to a side."""
-_MAD_TO_SIGMA = 1.4826
-"""Standard deviation of a Gaussian over its median absolute deviation."""
-_HISTORY_WIDTH = 72
 
 
 @dataclass(frozen=True)
@@ -252,11 +249,13 @@ class _Residual:
     def __init__(
         self, image: FloatImage, samples: _Samples, wcs: WCS, info: MsInfo, freq_hz: float
     ):
+        from astropy.stats import mad_std
+
         self._image, self._samples, self._wcs = image, samples, wcs
         self._info, self._freq_hz = info, freq_hz
         sample = image[::2, ::2]
         # The few pixels of what the model lacks do not move a median.
-        self.noise_jy = float(_MAD_TO_SIGMA * np.median(np.abs(sample - np.median(sample))))
+        self.noise_jy = float(mad_std(sample))
         if not self.noise_jy > 0.0:
             raise ScienceQualityError("the residual image has no noise", reason="no_noise")
 

@@ -15,7 +15,6 @@ from dsa110_contimg.imaging.backends import check_backend
 from dsa110_contimg.imaging.measure_stamps import measure_stamps
 from dsa110_contimg.imaging.models import ImageSourceOptions, ImageSourcesOptions
 from dsa110_contimg.imaging.neighbours import find_neighbours, read_field_fit
-from dsa110_contimg.imaging.places import log_path, product_sandbox_roots
 from dsa110_contimg.imaging.prepare import StampWork
 from dsa110_contimg.imaging.products import RESULT_FILE
 from dsa110_contimg.photometry.earlier import find_earlier
@@ -204,7 +203,7 @@ def _image(
     start: float,
 ) -> SourceResult:
     """Do the work in a sandbox and a child, and publish the products."""
-    roots = product_sandbox_roots(options)
+    roots = options.find_sandbox_roots(options.products_dir)
     name, need_bytes = options.source.name, _bytes_needed(options, len(spws))
     wait_s = options.lock_timeout_s if options.serialize_ms_access else 0.0
     with open_sandbox(f"imaging_{name}", roots, need_bytes) as sandbox:
@@ -222,7 +221,7 @@ def _image(
                 tree_dir=tree,
             ),
             timeout_s=options.timeout_s + wait_s,
-            log_path=log_path(options, name),
+            log_path=options.find_log(options.products_dir, name),
             scratch_dir=scratch,
         )
         result = result.model_copy(update={"seconds": time.perf_counter() - start})

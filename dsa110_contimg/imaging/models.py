@@ -10,6 +10,7 @@ from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.models import AbsolutePath, Model
 from dsa110_contimg.photometry.models import BinningOptions
 from dsa110_contimg.settings import get_settings
+from dsa110_contimg.storage.ms_work import MsWorkOptions
 from dsa110_contimg.visibilities.models import Averaging
 
 
@@ -49,11 +50,9 @@ class CleanOptions(Model):
     cleaned away and the measured rms be too small."""
 
 
-class ImagingOptions(Model):
+class ImagingOptions(MsWorkOptions):
     """How sources in one MS are imaged and measured."""
 
-    ms_path: AbsolutePath
-    """The Measurement Set."""
     products_dir: AbsolutePath
     """Directory that gets one directory per source."""
     backend: Backend = Backend.TCLEAN
@@ -74,21 +73,8 @@ class ImagingOptions(Model):
     """Image only the first so many of them."""
     serialize_ms_access: bool = True
     """Hold the MS's lock while the MS is open."""
-    access_log: AbsolutePath | None = None
-    """JSON-lines file that records who held the MS when."""
-    purpose: str = ""
-    """Shown to those who wait for the MS; empty: says that the source is being imaged."""
-    lock_timeout_s: float = Field(default_factory=lambda: get_settings().ms_lock_timeout_s, gt=0)
-    """How long to wait for another holder of the MS, in seconds."""
     timeout_s: float = Field(default_factory=lambda: get_settings().imaging_timeout_s, gt=0)
     """Limit for one source, in seconds, not counting the wait for the MS."""
-    sandbox_roots: list[AbsolutePath] | None = None
-    """Where temporary images may stand, in order of preference; None: the tmpfs of the
-    settings, then a hidden directory in `products_dir`."""
-    log_dir: AbsolutePath | None = None
-    """Directory of the logs, one file per source; None: a hidden one in `products_dir`."""
-    reprocess: bool = False
-    """Do the work again even if the products are there."""
 
     @model_validator(mode="after")
     def _spws_make_sense(self) -> ImagingOptions:

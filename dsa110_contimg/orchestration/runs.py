@@ -17,6 +17,8 @@ NIGHT_DAG: Final = "nightly_transit"
 IMAGE_DAG: Final = "image_ms"
 _MAX_ID = 240
 """Airflow's ids hold 250 characters."""
+_START_S = 120.0
+"""What Python and Airflow may take before a task's work begins, on a busy machine."""
 
 
 class Night(Model):
@@ -32,6 +34,24 @@ class Night(Model):
     """Directory of the raw subband files."""
     sources_file: Path
     """Catalogue of the sources to image."""
+
+
+def task_limit(settings: Settings, work_s: float) -> timedelta:
+    """Say how long a task that works on an MS may take.
+
+    Parameters
+    ----------
+    settings : Settings
+        The settings in force.
+    work_s : float
+        Limit for its work, in seconds.
+
+    Returns
+    -------
+    timedelta
+        Its work, its wait for the MS, and the start of Python.
+    """
+    return timedelta(seconds=work_s + settings.ms_lock_timeout_s + _START_S)
 
 
 def plan_night(

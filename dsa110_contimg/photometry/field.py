@@ -18,7 +18,6 @@ from dsa110_contimg.imaging.field_products import (
     FieldImageOptions,
 )
 from dsa110_contimg.imaging.models import ImagingOptions
-from dsa110_contimg.imaging.places import log_path, product_sandbox_roots
 from dsa110_contimg.models import Model
 from dsa110_contimg.photometry.field_results import FieldResults
 from dsa110_contimg.photometry.uvfit import FieldMeasurement, UvfitWork, fit_field
@@ -163,7 +162,8 @@ def _make(
     target: Path,
 ) -> FieldRecord:
     """Fit the field, and store the fit."""
-    with open_sandbox("field", product_sandbox_roots(options), _NEEDED_BYTES) as sandbox:
+    roots = options.find_sandbox_roots(options.products_dir)
+    with open_sandbox("field", roots, _NEEDED_BYTES) as sandbox:
         tree = sandbox.path / "products"
         tree.mkdir()
         if targets is not None:
@@ -173,7 +173,7 @@ def _make(
             fit_field,
             work,
             timeout_s=options.timeout_s + options.lock_timeout_s,
-            log_path=log_path(options, target.name),
+            log_path=options.find_log(options.products_dir, target.name),
             warm=True,
         )
         record = FieldRecord(measurement=measurement, provenance=provenance)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-_MAD_TO_SIGMA = 1.482602218505602
-"""Ratio of standard deviation to median absolute deviation for a Gaussian."""
 _EXCLUDED_BEAMS = 2.0
 """Radius around the source, in beams, that does not count as noise."""
 
@@ -50,8 +48,10 @@ def robust_rms(image: FloatImage, *, beam_px: float = 0.0) -> float:
         Standard deviation of the Gaussian with this median absolute deviation, in the unit
         of the image; other sources in a small part of the stamp hardly change it.
     """
+    from astropy.stats import mad_std
+
     n_y, n_x = image.shape
     y, x = np.ogrid[:n_y, :n_x]
     distance_px = np.hypot(y - n_y // 2, x - n_x // 2)
     values = image[distance_px >= _EXCLUDED_BEAMS * beam_px]
-    return float(_MAD_TO_SIGMA * np.median(np.abs(values - np.median(values))))
+    return float(mad_std(values))

@@ -14,7 +14,6 @@ from dsa110_contimg.errors import ContimgError, InputError
 from dsa110_contimg.imaging.field_products import FIELD_DIR
 from dsa110_contimg.imaging.image_source import image_sources
 from dsa110_contimg.imaging.models import ImageSourcesOptions
-from dsa110_contimg.imaging.places import product_sandbox_roots
 from dsa110_contimg.imaging.products import (
     DETECTIONS_FILE,
     RESULT_FILE,
@@ -274,7 +273,7 @@ class _Uvfit:
         from dsa110_contimg.imaging.plots import png_metadata
         from dsa110_contimg.photometry.plots import plot_spectrum
 
-        roots = product_sandbox_roots(self._options)
+        roots = self._options.find_sandbox_roots(self._options.products_dir)
         with open_sandbox(f"photometry_{source.name}", roots, _PRODUCT_BYTES) as sandbox:
             tree = sandbox.path / "products"
             tree.mkdir()

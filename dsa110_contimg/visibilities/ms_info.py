@@ -73,6 +73,44 @@ def read_ms_info(ms_path: Path) -> MsInfo:
         ) from error
 
 
+def read_station_names(ms_path: Path) -> list[str]:
+    """List the stations of an MS.
+
+    Parameters
+    ----------
+    ms_path : Path
+        The MS.
+
+    Returns
+    -------
+    list of str
+        Names, in order of id.
+    """
+    with open_table(ms_path, "ANTENNA") as antennas:
+        return [str(name) for name in antennas.getcol("NAME")]
+
+
+def read_antennas(ms_path: Path) -> tuple[list[str], list[int]]:
+    """List the stations of an MS, and those that have data.
+
+    Parameters
+    ----------
+    ms_path : Path
+        The MS.
+
+    Returns
+    -------
+    names : list of str
+        Of all stations, in order of id.
+    used : list of int
+        Ids of those in the main table, ascending.
+    """
+    names = read_station_names(ms_path)
+    with open_table(ms_path) as ms:
+        used = np.union1d(ms.getcol("ANTENNA1"), ms.getcol("ANTENNA2"))
+    return names, used.tolist()
+
+
 def list_spws(ms_path: Path) -> list[SpwInfo]:
     """List the spectral windows of an MS.
 

@@ -17,7 +17,7 @@ from support.solution_sets import GOOD, MID_MJD, make_set
 
 from dsa110_contimg.calibration import registry_database
 from dsa110_contimg.calibration.models import CalTable
-from dsa110_contimg.calibration.registry import Registry, SetState, Transit, array_digest
+from dsa110_contimg.calibration.registry import Registry, SetState, SolvedTransit, array_digest
 from dsa110_contimg.calibration.registry_schema import schema_table, sets_table
 from dsa110_contimg.errors import InputError, TransientError
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.unit
 
 N_PROCESSES = 8
 N_ADDS = 25
-TRANSIT = Transit(
+TRANSIT = SolvedTransit(
     set_id="near", calibrator="0834+555", group_id="group", mid_mjd=MID_MJD, dec_deg=54.57
 )
 

@@ -18,7 +18,7 @@ from support.solution_sets import (
 )
 
 from dsa110_contimg.calibration.models import Choice, ValidityRules
-from dsa110_contimg.calibration.registry import Registry, Transit
+from dsa110_contimg.calibration.registry import Registry, SolvedTransit
 from dsa110_contimg.calibration.registry_schema import sets_table
 from dsa110_contimg.calibration.selection import choose_verified
 from dsa110_contimg.errors import ScienceQualityError
@@ -45,7 +45,7 @@ def test_past_everything_that_is_wrong(tmp_path, registry):
     registry.add(publish_set(tmp_path, "withdrawn", -1.0))
     registry.withdraw("withdrawn", "wind")
     registry.refuse(
-        Transit(
+        SolvedTransit(
             set_id="poor", calibrator="c", group_id="g", mid_mjd=MID_MJD - 2 / 24, dec_deg=54.57
         ),
         "SNR 2.1 is below 5",

@@ -12,7 +12,7 @@ import pytest
 from support.solution_sets import GOOD, MID_MJD, make_set
 
 from dsa110_contimg.calibration.models import CalTable
-from dsa110_contimg.calibration.registry import Registry, Transit
+from dsa110_contimg.calibration.registry import Registry, SolvedTransit
 
 pytestmark = pytest.mark.unit
 
@@ -47,7 +47,7 @@ def registry(tmp_path: Path) -> Registry:
         for kind, quality in (("bandpass", GOOD), ("gain", worse))
     ]
     registry.add(make_set(SET, 0.0, tables=tables))
-    transit = Transit(
+    transit = SolvedTransit(
         set_id="next", calibrator="3C286", group_id="g", mid_mjd=MID_MJD + 1, dec_deg=30.5
     )
     registry.refuse(transit, "[SNR] 2.1 is below 5")
