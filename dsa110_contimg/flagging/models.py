@@ -43,7 +43,7 @@ class FlagStrategy(Model):
     """Threshold of SumThreshold, in units of AOFlagger's own (``aoflagger``)."""
     aoflagger_rank_level: float = Field(0.2, ge=0.0, lt=1.0)
     """Share of clean samples that is flagged along with bad ones around them (``aoflagger``)."""
-    grow_percent: float = Field(50.0, gt=0.0, le=100.0)
+    grow_percent: float = Field(75.0, gt=0.0, le=100.0)
     """A channel, or an integration, of a baseline that is flagged in more than this is flagged
     whole."""
     quorum: float = Field(0.2, gt=0.0, le=1.0)

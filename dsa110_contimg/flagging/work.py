@@ -172,7 +172,10 @@ def _obvious(work: FlagWork, dead: list[DeadAntenna]) -> list[str]:
 def _find_interference(work: FlagWork, flagdata: Callable[[list[str]], None]) -> None:
     """Search for interference with the program that was chosen, and extend what was found."""
     strategy = work.strategy
-    commands = []
+
+    def extend_to_all() -> None:
+        extend_to_all_baselines(work.ms_path, work.spws, strategy.quorum)
+
     if strategy.flagger is Flagger.AOFLAGGER:
         run_aoflagger(
             work.ms_path,
@@ -180,26 +183,27 @@ def _find_interference(work: FlagWork, flagdata: Callable[[list[str]], None]) ->
             rank_level=strategy.aoflagger_rank_level,
         )
     else:
-        commands = [
-            _command(
-                "tfcrop",
-                timecutoff=strategy.tfcrop_time_sigma,
-                freqcutoff=strategy.tfcrop_freq_sigma,
-                maxnpieces=3,
-                extendflags=False,
-            ),
-            _command(
-                "rflag",
-                timedevscale=strategy.rflag_sigma,
-                freqdevscale=strategy.rflag_sigma,
-                extendflags=False,
-            ),
-        ]
-    if commands:
-        flagdata(commands)
+        tfcrop = _command(
+            "tfcrop",
+            timecutoff=strategy.tfcrop_time_sigma,
+            freqcutoff=strategy.tfcrop_freq_sigma,
+            maxnpieces=3,
+            extendflags=False,
+        )
+        flagdata([tfcrop])
+        # rflag takes the scatter of three integrations: what is left on faint baselines would
+        # cost the integrations beside it, on so many of them that they make a quorum.
+        extend_to_all()
+        rflag = _command(
+            "rflag",
+            timedevscale=strategy.rflag_sigma,
+            freqdevscale=strategy.rflag_sigma,
+            extendflags=False,
+        )
+        flagdata([rflag])
     # Before flags grow: rflag finds more than there is at the edges of a window with a bright
     # source, on some of the baselines, and twice as many after growing.
-    extend_to_all_baselines(work.ms_path, work.spws, strategy.quorum)
+    extend_to_all()
     grow = strategy.grow_percent
     flagdata([_command("extend", growtime=grow, growfreq=grow, extendpols=True)])
 
