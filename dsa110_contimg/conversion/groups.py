@@ -95,15 +95,48 @@ def find_groups(
     TransientError
         If a header could not be read for a reason that lies outside the file.
     """
-    interval = _Interval.of(start, end)
     entries, rejects = scan_directory(input_dir)
-    near = [(path, name) for path, name in entries if interval.is_near(name.stamp)]
+    near = _select_near(entries, start, end)
     files = []
     for path, name in near:
         files.append(_inspect(path, name))
         if progress is not None:
             progress(len(files), len(near))
     return group_files(files, start, end, rejects)
+
+
+def find_files(
+    input_dir: Path, start: datetime | None = None, end: datetime | None = None
+) -> list[Path]:
+    """List the subband files whose names lie near an interval, without opening one.
+
+    Parameters
+    ----------
+    input_dir : Path
+        Directory of raw subband files.
+    start, end : datetime, optional
+        The interval; times without a zone are UTC.
+
+    Returns
+    -------
+    list of Path
+        Those that `find_groups` would open, and those that are still being written.
+
+    Raises
+    ------
+    InputError
+        If the directory is missing or unreadable, or the interval is empty.
+    """
+    entries, _ = scan_directory(input_dir)
+    return [path for path, _ in _select_near(entries, start, end)]
+
+
+def _select_near(
+    entries: Iterable[tuple[Path, SubbandName]], start: datetime | None, end: datetime | None
+) -> list[tuple[Path, SubbandName]]:
+    """Select the files whose names lie near an interval."""
+    interval = _Interval.of(start, end)
+    return [(path, name) for path, name in entries if interval.is_near(name.stamp)]
 
 
 def group_files(

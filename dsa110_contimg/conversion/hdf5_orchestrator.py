@@ -11,11 +11,11 @@ from typing import Any
 
 from dsa110_contimg.conversion.direct_subband import WRITER_NAME, DirectSubbandWriter
 from dsa110_contimg.conversion.groups import find_groups
+from dsa110_contimg.conversion.latecomers import describe_changes
 from dsa110_contimg.conversion.models import (
     ConversionResult,
     ConversionState,
     GroupState,
-    Manifest,
     SubbandGroup,
 )
 from dsa110_contimg.errors import ContimgError, InputError, name_os_error
@@ -25,6 +25,7 @@ from dsa110_contimg.settings import get_settings
 from dsa110_contimg.storage.files import write_text_atomic
 from dsa110_contimg.storage.ms_access import exclusive_ms
 from dsa110_contimg.storage.publish import read_manifest
+from dsa110_contimg.storage.removal import find_removed
 
 Progress = Callable[[ConversionResult, int, int], None]
 """Called after each group with its result, the number done and the number in all."""
@@ -50,7 +51,8 @@ class ConversionOptions(Model):
     log_dir: Path
     """Directory of the logs of the children."""
     skip_existing: bool = True
-    """Skip a group whose MS has a manifest that checks out and lacks nothing now present."""
+    """Skip a group whose MS has a manifest that checks out, or was removed by housekeeping, if it
+    was made of what there is now."""
 
     @property
     def ms_path(self) -> Path:
@@ -70,7 +72,7 @@ def convert_group(options: ConversionOptions) -> ConversionResult:
     Returns
     -------
     ConversionResult
-        ``converted``, ``skipped``, or ``rejected`` for an incomplete group.
+        ``converted``, ``skipped``, or ``rejected`` for an incomplete group without an MS.
 
     Raises
     ------
@@ -94,10 +96,11 @@ def _convert(options: ConversionOptions) -> ConversionResult:
     def result(
         state: ConversionState, reason: str | None, writer: DirectSubbandWriter | None = None
     ) -> ConversionResult:
+        has_ms = state is not ConversionState.REJECTED and options.ms_path.exists()
         return ConversionResult(
             group_id=group.group_id,
             state=state,
-            ms_path=None if state is ConversionState.REJECTED else str(options.ms_path),
+            ms_path=str(options.ms_path) if has_ms else None,
             reason=reason,
             seconds=round(time.perf_counter() - start, 3),
             warnings=writer.warnings if writer else [],
@@ -105,6 +108,10 @@ def _convert(options: ConversionOptions) -> ConversionResult:
         )
 
     if group.state is GroupState.INCOMPLETE:
+        if options.skip_existing and read_manifest(options.ms_path) is not None:
+            # Raw files go in time; what was made of them stays.
+            left = f"of its raw files {len(group.present)} are left"
+            return result(ConversionState.SKIPPED, f"its MS is there and checks out; {left}")
         return result(
             ConversionState.REJECTED,
             f"incomplete: {len(group.present)} of 16 subbands; missing {', '.join(group.missing)}",
@@ -116,8 +123,12 @@ def _convert(options: ConversionOptions) -> ConversionResult:
         access_log=options.log_dir.parent / "ms_access.jsonl",
     ):
         manifest = read_manifest(options.ms_path) if options.skip_existing else None
-        if manifest is not None and _lacks_nothing(manifest, group):
+        stale = manifest and describe_changes(manifest, group)
+        if manifest is not None and not stale:
             return result(ConversionState.SKIPPED, "its MS is there and checks out")
+        removed = find_removed(options.ms_path) if options.skip_existing else None
+        if removed is not None and not describe_changes(removed.manifest, group):
+            return result(ConversionState.SKIPPED, f"its MS {removed.sentence}")
         writer = DirectSubbandWriter(
             group,
             options.ms_path,
@@ -127,8 +138,9 @@ def _convert(options: ConversionOptions) -> ConversionResult:
             log_dir=options.log_dir,
         )
         writer.write()
-    lacks = f"semi-complete: without {', '.join(group.missing)}" if group.missing else None
-    return result(ConversionState.CONVERTED, lacks, writer)
+    anew = f"made anew: {stale}" if stale else ""
+    lacks = f"semi-complete: without {', '.join(group.missing)}" if group.missing else ""
+    return result(ConversionState.CONVERTED, "; ".join(filter(None, (anew, lacks))) or None, writer)
 
 
 def convert_subband_groups_to_ms(
@@ -254,11 +266,6 @@ def failed_result(group_id: str, error: ContimgError, seconds: float) -> Convers
         reason=f"{error.reason}: {error}",
         seconds=round(seconds, 3),
     )
-
-
-def _lacks_nothing(manifest: Manifest, group: SubbandGroup) -> bool:
-    """Tell whether a published MS holds every subband that the group has now."""
-    return not set(group.present) & set(manifest.missing)
 
 
 def _write_checkpoint(path: Path, results: list[ConversionResult]) -> None:

@@ -81,6 +81,7 @@ class ConversionState(StrEnum):
     SKIPPED = "skipped"
     FAILED = "failed"
     REJECTED = "rejected"
+    LEFT_OUT = "left-out"
 
 
 class ConversionResult(Model):
@@ -89,11 +90,13 @@ class ConversionResult(Model):
     group_id: str
     """The group."""
     state: ConversionState
-    """converted; skipped (its MS is there and checks out); failed; rejected (incomplete)."""
+    """converted; skipped (its MS is there and checks out); failed; rejected (incomplete);
+    left-out (the run did not ask for it)."""
     ms_path: str | None = None
     """Absolute path of the MS, where there is one."""
     reason: str | None = None
-    """Why it was skipped, failed or rejected; or what a converted group lacks."""
+    """Why it was skipped, failed, rejected or left out; or, of a converted group, why its MS was
+    made anew, and what it lacks."""
     seconds: float = 0.0
     """Wall time."""
     warnings: list[str] = Field(default_factory=list)

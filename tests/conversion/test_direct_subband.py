@@ -186,13 +186,16 @@ def test_latecomer_makes_the_ms_anew(group_files, tmp_path):
     for file in parked:
         shutil.move(file, incoming)
     (second,) = convert_subband_groups_to_ms(incoming, tmp_path / "ms")
-    assert (second.state, second.reason) == ("converted", None)
+    assert (second.state, second.reason) == ("converted", "made anew: sb03, sb11 arrived since")
     assert len(read_manifest(Path(second.ms_path)).spectral_windows) == 16
     for file in incoming.glob("*_sb1*.hdf5"):
         file.unlink()
     (third,) = convert_subband_groups_to_ms(incoming, tmp_path / "ms")
-    assert third.state == "rejected"
+    assert (third.state, third.ms_path) == ("skipped", second.ms_path)
+    assert "of its raw files 10 are left" in third.reason
     assert len(read_manifest(Path(second.ms_path)).spectral_windows) == 16, "the MS is untouched"
+    (fourth,) = convert_subband_groups_to_ms(incoming, tmp_path / "ms", skip_existing=False)
+    assert (fourth.state, fourth.ms_path) == ("rejected", None)
 
 
 def test_unfinished_ms_is_made_again(group_files, tmp_path):
