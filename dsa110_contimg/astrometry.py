@@ -21,6 +21,12 @@ Floats = npt.NDArray[np.float64]
 _NO_REFRACTION = (0.0, 0.0, 0.0, 1.0)
 """Pressure, temperature, humidity, wavelength: ERFA leaves refraction out at zero pressure."""
 _JD_EPOCH_MJD = 2400000.5
+_JD_UNIX = 2440587.5
+_DAY_S = 86400.0
+_STELLAR_DAY_S = 86164.0989
+"""Length of a turn of the Earth against the stars in seconds (IERS Conventions 2010)."""
+_TT_UTC_S = 69.184
+"""TT - UTC since 2017; a change by a second moves no position."""
 
 
 def observed_ha_dec(ra_deg: Floats, dec_deg: Floats, jd_utc: Floats) -> tuple[Floats, Floats]:
@@ -121,6 +127,40 @@ def apparent_sidereal_time_rad(jd_utc: Floats) -> Floats:
     tt = erfa.taitt(*erfa.utctai(utc1, utc2))
     gast = erfa.gst06a(*erfa.utcut1(utc1, utc2, dut1_s), *tt)
     return np.asarray((gast + np.deg2rad(SITE_LONGITUDE_DEG)) % (2 * np.pi))
+
+
+def transit_time_s(ra_deg: float, dec_deg: float, near_s: float) -> float:
+    """Find when a catalogue position passes the meridian, to about a second.
+
+    It needs no Earth tables, so that it knows all past and future: UT1 is taken as UTC (they
+    differ by less than 0.9 s), polar motion and diurnal aberration (together below 0.1 s at
+    most declinations) are left out.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg : float
+        Position (ICRS) in degrees.
+    near_s : float
+        The passage nearest to this time is meant, seconds since 1970 (UTC).
+
+    Returns
+    -------
+    float
+        Time of the passage, seconds since 1970 (UTC): the local hour angle, Earth rotation
+        angle (ERFA ``era00``) plus longitude minus intermediate right ascension of date
+        (``atci13``), is zero.
+    """
+    import erfa
+
+    ra, dec, longitude = np.deg2rad([ra_deg, dec_deg, SITE_LONGITUDE_DEG])
+    time_s = near_s
+    # The first step lands within a second; aberration and precession need another.
+    for _ in range(3):
+        days = time_s / _DAY_S
+        ra_of_date, _, _ = erfa.atci13(ra, dec, 0, 0, 0, 0, _JD_UNIX, days + _TT_UTC_S / _DAY_S)
+        ha = erfa.anpm(erfa.era00(_JD_UNIX, days) + longitude - ra_of_date)
+        time_s -= float(ha) / (2 * np.pi) * _STELLAR_DAY_S
+    return time_s
 
 
 def _site() -> tuple[float, float, float]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,18 @@ from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import ContimgError, InputError, TransientError
 from dsa110_contimg.imaging.models import Backend
 from dsa110_contimg.models import Model
+from dsa110_contimg.orchestration.request_paths import allowed_path
+from dsa110_contimg.orchestration.spans import task_span
 from dsa110_contimg.orchestration.transit_tasks import night_ledger
 from dsa110_contimg.photometry.models import Photometry
 from dsa110_contimg.qa.record_models import MsFailure
 from dsa110_contimg.qa.records import NightLedger
 from dsa110_contimg.settings import get_settings
-from dsa110_contimg.storage.ms_access import canonical_ms
+from dsa110_contimg.storage.ms_access import read_holder
+
+_NOT_PUBLISHED = "ms_not_published"
+_VANISHED = "ms_vanished"
+_REMOVED = "ms_removed"
 
 
 class ImageRequest(Model):
@@ -83,19 +90,44 @@ def read_request(params: Mapping[str, Any]) -> ImageRequest:
     Raises
     ------
     InputError
-        If a value makes no sense; the message names it.
+        If a value makes no sense, or a path leads out of the directories that runs may name;
+        the message names it.
     """
+    settings = get_settings()
     given = {name: value for name, value in params.items() if value not in (None, "", [])}
+    given |= _read_text(given.pop("sources_text", None), given)
     try:
         request = ImageRequest.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(
-            f"parameter {where}: {first['msg']}, not {first['input']!r}", reason="bad_parameter"
+            f"parameter {where}: {first['msg']}, not {first['input']!r}",
+            reason="bad_parameter",
+            remedy="the form of the DAG says what it may be",
         ) from None
     # Manifest and products go by the true name, whatever link led to the MS.
-    return request.model_copy(update={"ms": canonical_ms(request.ms)})
+    paths = {"ms": allowed_path(given["ms"], "the Measurement Set", settings)}
+    if "sources_file" in given:
+        paths["sources_file"] = allowed_path(
+            given["sources_file"], "the source catalogue", settings
+        )
+    return request.model_copy(update=paths)
+
+
+def _read_text(text: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Read sources that were typed in, if they were."""
+    from dsa110_contimg.catalog.source_text import parse_sources
+
+    if text is None:
+        return {}
+    if "sources" in given:
+        raise InputError(
+            "sources are given twice, as text and as JSON",
+            reason="sources_twice",
+            remedy="leave one of sources_text and sources empty",
+        )
+    return {"sources": parse_sources(str(text))}
 
 
 def read_group_id(ms_path: Path) -> str:
@@ -115,18 +147,57 @@ def read_group_id(ms_path: Path) -> str:
     ------
     InputError
         If the MS is not published and whole.
+    TransientError
+        If it is not, but somebody who may be publishing it holds it.
     """
     from dsa110_contimg.storage.publish import manifest_path, read_manifest
+    from dsa110_contimg.storage.removal import find_removed
 
     manifest = read_manifest(ms_path)
+    if manifest is None:
+        if (removed := find_removed(ms_path)) is not None:
+            raise InputError(
+                f"{ms_path} {removed.sentence}",
+                reason=_REMOVED,
+                remedy="reprocess its night: its group is converted again",
+            )
+        if (holder := read_holder(ms_path)) is not None:
+            raise TransientError(
+                f"{ms_path} is not whole, and held: {holder.purpose}",
+                reason="ms_held",
+                remedy="wait until it is published",
+            )
+        # The holder may have published it between the two looks.
+        manifest = read_manifest(ms_path)
     if manifest is None:
         what = "does not check out" if manifest_path(ms_path).exists() else "is not there"
         raise InputError(
             f"{ms_path} is not a published Measurement Set: its manifest {what}",
-            reason="ms_not_published",
+            reason=_NOT_PUBLISHED,
             remedy="convert its group again",
         )
     return manifest.group_id
+
+
+def check_catalogue(request: ImageRequest) -> None:
+    """Find out before the work whether the catalogue that the run names can be read.
+
+    Parameters
+    ----------
+    request : ImageRequest
+        What was asked for.
+
+    Raises
+    ------
+    InputError
+        If it cannot. The catalogue of the settings is not looked at here: without it an MS is
+        still worth calibrating.
+    """
+    from dsa110_contimg.catalog.sources import read_sources
+
+    named = request.sources_file
+    if request.sources is None and named not in (None, get_settings().sources_path):
+        read_sources(named)
 
 
 def ledger_of(request: ImageRequest) -> tuple[str, NightLedger]:
@@ -153,6 +224,66 @@ def ledger_of(request: ImageRequest) -> tuple[str, NightLedger]:
     return group_id, night_ledger(request.night_of(group_id))
 
 
+@contextmanager
+def work_on_ms(
+    request: ImageRequest, purpose: str, *, fatal: type[ContimgError] | None = None
+) -> Iterator[tuple[str, NightLedger]]:
+    """Log the span of a task's work on an MS, and put on record what became of the MS itself.
+
+    Parameters
+    ----------
+    request : ImageRequest
+        What was asked for.
+    purpose : str
+        The task, in words.
+    fatal : type of ContimgError, optional
+        Errors after which nothing more can come of the MS. That it is not there, or not any
+        more, always is one.
+
+    Yields
+    ------
+    group_id : str
+        The group.
+    ledger : NightLedger
+        The record.
+
+    Raises
+    ------
+    InputError
+        If the MS is not published and whole, or vanished or was damaged during the work.
+    ContimgError
+        As the body raises it.
+    """
+    try:
+        with task_span(request.ms, purpose, span_log()):
+            group_id, ledger = ledger_of(request)
+            with _loss_named(request.ms):
+                yield group_id, ledger
+    except ContimgError as error:
+        is_lost = error.reason in {_NOT_PUBLISHED, _VANISHED}
+        if is_lost or (fatal is not None and isinstance(error, fatal)):
+            record_ms_failure(request, error)
+        raise
+
+
+@contextmanager
+def _loss_named(ms_path: Path) -> Iterator[None]:
+    """Tell the loss of an MS from what it leads to: whatever reads it then fails somehow."""
+    from dsa110_contimg.storage.publish import read_manifest
+
+    try:
+        yield
+    except (ContimgError, OSError, RuntimeError) as error:  # the last is casacore's only one
+        # Who holds it may be publishing it anew.
+        if read_manifest(ms_path) is not None or read_holder(ms_path) is not None:
+            raise
+        raise InputError(
+            f"{ms_path} was deleted or damaged while a task worked on it",
+            reason=_VANISHED,
+            remedy="run its night again: it is converted anew",
+        ) from error
+
+
 def record_ms_failure(request: ImageRequest, error: ContimgError) -> None:
     """Record that nothing more can come of an MS, if it is known which night it belongs to.
 
@@ -163,6 +294,9 @@ def record_ms_failure(request: ImageRequest, error: ContimgError) -> None:
     error : ContimgError
         Why.
     """
+    if error.reason == _REMOVED:
+        # That is no failure of its night, which was done with it.
+        return
     try:
         ledger = night_ledger(request.night_of(request.group_id))
     except InputError:

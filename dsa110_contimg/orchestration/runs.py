@@ -9,14 +9,22 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import Field, ValidationError
+
 from dsa110_contimg.errors import InputError
 from dsa110_contimg.models import Model
+from dsa110_contimg.orchestration.request_paths import allowed_path
 from dsa110_contimg.settings import Settings
 
 NIGHT_DAG: Final = "nightly_transit"
 IMAGE_DAG: Final = "image_ms"
+IMAGE_DAG_LAST_TASK: Final = "summary"
+"""It runs when all others have ended, however they did."""
+HOUSEKEEPING_DAG: Final = "housekeeping"
+_PATHS: Final = {"input_dir": "the input directory", "sources_file": "the source catalogue"}
 _MAX_ID = 240
 """Airflow's ids hold 250 characters."""
+_DAY = timedelta(days=1)
 _START_S = 120.0
 """What Python and Airflow may take before a task's work begins, on a busy machine."""
 
@@ -34,6 +42,12 @@ class Night(Model):
     """Directory of the raw subband files."""
     sources_file: Path
     """Catalogue of the sources to image."""
+    dec_deg: float | None = Field(None, ge=-90.0, le=90.0)
+    """Only groups that point at this declination of date (deg) are processed; None: all."""
+    dec_tolerance_deg: float = Field(0.5, gt=0.0)
+    """How far from it they may point, in degrees."""
+    reprocess: bool = False
+    """Whether all work is done again, from the raw files on, and its results replaced."""
 
 
 def task_limit(settings: Settings, work_s: float) -> timedelta:
@@ -65,50 +79,127 @@ def plan_night(
     Parameters
     ----------
     params : mapping
-        Parameters of the run: ``date``, ``input_dir`` and ``sources_file``, each may be empty.
+        Parameters of the run: ``date``, or ``start`` and ``end``; ``input_dir``,
+        ``sources_file``, ``dec_deg``, ``dec_tolerance_deg`` and ``reprocess``. Each may be
+        empty.
     interval_start, interval_end : datetime or None
-        Data interval of the run, where it has one; the date goes before it.
+        Data interval of the run, where it has one; what the parameters say goes before it.
     settings : Settings
         The settings in force.
 
     Returns
     -------
     Night
-        The night.
+        The night. It is filed under the UTC date on which it starts: where the intervals of a
+        schedule are shorter than a day, two of them may share a date, and its records.
 
     Raises
     ------
     InputError
-        If neither a date nor a data interval is given, or the date is none.
+        If neither a date nor an interval is given, or one makes no sense, or a path leads out
+        of the directories that runs may name.
     """
-    if text := params.get("date"):
-        try:
-            day = date.fromisoformat(text)
-        except (TypeError, ValueError):
-            raise InputError(
-                f"{text!r} is not a date", reason="bad_date", remedy="write it as YYYY-MM-DD"
-            ) from None
-        start = datetime.combine(day, time(), UTC)
-        end = start + timedelta(days=1)
-    elif interval_start and interval_end and interval_end > interval_start:
-        # Airflow hands pendulum's datetimes, whose sums with plain ones lose the time zone.
-        start, end = (
-            datetime.fromtimestamp(moment.timestamp(), UTC)
-            for moment in (interval_start, interval_end)
+    start, end = _asked_interval(params) or _data_interval(interval_start, interval_end)
+    fields: dict[str, Any] = {
+        "date": start.date().isoformat(),
+        "start": start,
+        "end": end,
+        "input_dir": _read_path(params, "input_dir", settings) or settings.raw_dir,
+        "sources_file": _read_path(params, "sources_file", settings) or settings.sources_path,
+        "reprocess": bool(params.get("reprocess")),
+    }
+    for name in ("dec_deg", "dec_tolerance_deg"):
+        if params.get(name) is not None:
+            fields[name] = params[name]
+    try:
+        return Night.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            f"parameter {first['loc'][0]}: {first['msg']}, not {first['input']!r}",
+            reason="bad_parameter",
+            remedy="give degrees",
+        ) from None
+
+
+def _read_path(params: Mapping[str, Any], name: str, settings: Settings) -> Path | None:
+    """Read a path that the parameters name, if they do."""
+    given = params.get(name)
+    return allowed_path(str(given), _PATHS[name], settings) if given else None
+
+
+def _asked_interval(params: Mapping[str, Any]) -> tuple[datetime, datetime] | None:
+    """Read the date or the interval that the parameters name, if they do."""
+    day, first, last = (params.get(name) for name in ("date", "start", "end"))
+    if day and (first or last):
+        raise InputError(
+            "both a date and a time range are given",
+            reason="date_and_range",
+            remedy="leave either date empty, or start and end",
         )
-    else:
+    if day:
+        start = datetime.combine(_read_date(day), time(), UTC)
+        return start, start + _DAY
+    if bool(first) != bool(last):
+        raise InputError(
+            f"of a time range only the {'start' if first else 'end'} is given",
+            reason="half_range",
+            remedy="give both start and end",
+        )
+    return _check_range(_read_time("start", first), _read_time("end", last)) if first else None
+
+
+def _check_range(start: datetime, end: datetime) -> tuple[datetime, datetime]:
+    """Refuse an interval that ends before it starts, or that is more than a night."""
+    if end <= start:
+        raise InputError(
+            f"the end {end:%Y-%m-%dT%H:%M:%SZ} is not after the start {start:%Y-%m-%dT%H:%M:%SZ}",
+            reason="empty_interval",
+            remedy="give an end after the start",
+        )
+    if end - start > _DAY:
+        raise InputError(
+            f"from {start:%Y-%m-%dT%H:%M:%SZ} to {end:%Y-%m-%dT%H:%M:%SZ} is more than a day",
+            reason="long_interval",
+            remedy="a run is about one night: backfill a range of dates",
+        )
+    return start, end
+
+
+def _data_interval(start: datetime | None, end: datetime | None) -> tuple[datetime, datetime]:
+    """Take the interval that the schedule gave the run."""
+    if start is None or end is None or end <= start:
         raise InputError(
             "the run has neither a date nor a data interval",
             reason="no_date",
             remedy="give the parameter date",
         )
-    return Night(
-        date=start.date().isoformat(),
-        start=start,
-        end=end,
-        input_dir=Path(params.get("input_dir") or settings.raw_dir).absolute(),
-        sources_file=Path(params.get("sources_file") or settings.sources_path).absolute(),
-    )
+    # Airflow hands pendulum's datetimes, whose sums with plain ones lose the time zone.
+    first, last = (datetime.fromtimestamp(moment.timestamp(), UTC) for moment in (start, end))
+    return first, last
+
+
+def _read_date(text: Any) -> date:
+    """Read a date."""
+    try:
+        return date.fromisoformat(text)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{text!r} is not a date", reason="bad_date", remedy="write it as YYYY-MM-DD"
+        ) from None
+
+
+def _read_time(name: str, text: Any) -> datetime:
+    """Read a time; without a time zone it is UTC."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"the {name} {text!r} is not a time",
+            reason="bad_time",
+            remedy="write it as 2026-01-25T08:00:00Z",
+        ) from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def image_conf(night: Night, ms_path: str) -> dict[str, Any]:
@@ -126,7 +217,8 @@ def image_conf(night: Night, ms_path: str) -> dict[str, Any]:
     dict
         For ``dag_run.conf``.
     """
-    return {"ms": ms_path, "sources_file": str(night.sources_file), "night": night.date}
+    conf = {"ms": ms_path, "sources_file": str(night.sources_file), "night": night.date}
+    return {**conf, "reprocess": True} if night.reprocess else conf
 
 
 def image_run_id(parent_run_id: str, conf: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from dsa110_contimg.settings import Settings
 
 pytestmark = pytest.mark.unit
 
-SETTINGS = Settings(work_dir=Path("/work-dir"))
+SETTINGS = Settings(work_dir=Path("/work-dir"), allowed_roots=[Path("/in"), Path("/targets")])
 START, END = datetime(2026, 1, 25, tzinfo=UTC), datetime(2026, 1, 26, tzinfo=UTC)
 
 
@@ -56,9 +56,9 @@ def test_paths_come_from_the_settings_unless_given() -> None:
     night = plan_night({"date": "2026-01-25"}, None, None, SETTINGS)
     assert night.input_dir == Path("/work-dir/incoming")
     assert night.sources_file == Path("/work-dir/sources.ecsv")
-    given = {"date": "2026-01-25", "input_dir": "/in", "sources_file": "/targets.ecsv"}
+    given = {"date": "2026-01-25", "input_dir": "/in", "sources_file": "/targets/a.ecsv"}
     night = plan_night(given, None, None, SETTINGS)
-    assert (night.input_dir, night.sources_file) == (Path("/in"), Path("/targets.ecsv"))
+    assert (night.input_dir, night.sources_file) == (Path("/in"), Path("/targets/a.ecsv"))
 
 
 def test_equal_requests_find_the_same_run() -> None:

@@ -1,0 +1,217 @@
+"""The forms: what they let through, and the words for what they do not."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dsa110_contimg.errors import InputError
+from dsa110_contimg.orchestration.forms import image_form, night_form, suggest_ms
+from dsa110_contimg.orchestration.ms_requests import check_catalogue, read_request
+from dsa110_contimg.orchestration.runs import plan_night
+from dsa110_contimg.orchestration.transit_tasks import check_request, night_ledger
+from dsa110_contimg.settings import get_settings
+
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("private_places")]
+
+HOUR_S = 3600.0
+NOW_S = 1_769_300_000.0
+GROUP = "2026-01-25T08:04:54"
+
+
+@pytest.fixture
+def night_params(private_places: None) -> dict[str, Any]:
+    return {name: param.resolve() for name, param in night_form(get_settings()).items()}
+
+
+@pytest.fixture
+def ms_params(private_places: None, tmp_path: Path) -> dict[str, Any]:
+    ms = tmp_path / f"work/ms/2026-01-25/{GROUP}.ms"
+    form = image_form(get_settings())
+    return {name: param.resolve() for name, param in form.items() if name != "ms"} | {"ms": str(ms)}
+
+
+def test_an_empty_form_leaves_all_to_the_settings(
+    night_params: dict[str, Any], ms_params: dict[str, Any], tmp_path: Path
+) -> None:
+    night = plan_night({**night_params, "date": "2026-01-25"}, None, None, get_settings())
+    assert (night.dec_deg, night.reprocess) == (None, False)
+    assert night.input_dir == tmp_path / "work/incoming"
+    request = read_request(ms_params)
+    assert (request.sources, request.sources_file, request.reprocess) == (None, None, False)
+    assert (request.target_snr, request.min_width, request.max_width) == (5.0, 1, 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("date", "25 January"),
+        ("date", "2026-02-30"),
+        ("dec_deg", 91),
+        ("dec_deg", "north"),
+        ("dec_tolerance_deg", 0),
+        ("reprocess", "perhaps"),
+        ("input_dir", 7),
+    ],
+)
+def test_airflow_refuses_at_the_trigger(private_places: None, name: str, value: Any) -> None:
+    from airflow.sdk.exceptions import ParamValidationError
+
+    param = night_form(get_settings())[name]
+    with pytest.raises(ParamValidationError, match=str(value)[:5]):
+        param.resolve(value)
+
+
+@pytest.mark.parametrize(
+    ("params", "reason", "words"),
+    [
+        ({"date": "2026-01-25", "start": "2026-01-25T08:00Z"}, "date_and_range", "both"),
+        ({"start": "2026-01-25T08:00Z"}, "half_range", "only the start"),
+        ({"end": "2026-01-25T08:00Z"}, "half_range", "only the end"),
+        (
+            {"start": "2026-01-25T09:00:00Z", "end": "2026-01-25T09:00:00+01:00"},
+            "empty_interval",
+            "the end 2026-01-25T08:00:00Z is not after the start 2026-01-25T09:00:00Z",
+        ),
+        ({"start": "2026-01-25T08:00Z", "end": "2026-01-27"}, "long_interval", "more than a day"),
+        ({"start": "soon", "end": "later"}, "bad_time", "the start 'soon'"),
+        ({"date": "2026-01-25", "input_dir": "/etc"}, "path_not_allowed", "the input directory"),
+        ({"date": "2026-01-25", "sources_file": "s.csv"}, "relative_path", "the source catalogue"),
+        ({"date": "2026-01-25", "dec_deg": 99}, "bad_parameter", "dec_deg"),
+    ],
+)
+def test_wrong_nights_are_refused_in_words(
+    night_params: dict[str, Any], params: dict[str, Any], reason: str, words: str
+) -> None:
+    with pytest.raises(InputError) as refusal:
+        plan_night({**night_params, **params}, None, None, get_settings())
+    assert refusal.value.reason == reason
+    assert words in refusal.value.message
+    assert refusal.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("2026-01-25T08:00:00Z", "2026-01-26T02:00:00Z"),
+        ("2026-01-25T08:00:00", "2026-01-26T02:00:00"),
+        ("2026-01-25T00:00:00-08:00", "2026-01-25T18:00:00-08:00"),
+    ],
+)
+def test_a_time_range(night_params: dict[str, Any], start: str, end: str) -> None:
+    night = plan_night({**night_params, "start": start, "end": end}, None, None, get_settings())
+    assert night.date == "2026-01-25"
+    assert night.start.isoformat() == "2026-01-25T08:00:00+00:00"
+    assert night.end.isoformat() == "2026-01-26T02:00:00+00:00"
+
+
+def test_a_catalogue_that_cannot_be_read_is_on_record(
+    night_params: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "work").mkdir()
+    catalogue = tmp_path / "work/targets.ecsv"
+    params = {**night_params, "date": "2026-01-25", "sources_file": str(catalogue)}
+    night = plan_night(params, None, None, get_settings())
+    with pytest.raises(InputError, match=r"no source catalogue at .*targets\.ecsv"):
+        check_request(night)
+    [failure] = night_ledger("2026-01-25").load().stage_failures
+    assert failure.reason.startswith("missing_catalogue: ")
+    catalogue.write_text("name,ra_deg\na,1\n")
+    with pytest.raises(InputError, match="targets"):
+        check_request(night)
+
+
+def test_the_catalogue_of_the_settings_may_come_later(night_params: dict[str, Any]) -> None:
+    night = plan_night({**night_params, "date": "2026-01-25"}, None, None, get_settings())
+    assert not night.sources_file.exists()
+    check_request(night)
+
+
+@pytest.mark.parametrize(
+    ("params", "reason", "words"),
+    [
+        ({"ms": "/etc"}, "path_not_allowed", "the Measurement Set /etc"),
+        ({"ms": "g.ms"}, "relative_path", "the Measurement Set 'g.ms'"),
+        ({"sources_file": "/etc/hosts"}, "path_not_allowed", "the source catalogue /etc/hosts"),
+        ({"sources_text": "a 1 2\nb 3"}, "bad_sources", "line 2"),
+        (
+            {"sources_text": "a 1 2", "sources": [{"name": "a", "ra_deg": 1, "dec_deg": 2}]},
+            "sources_twice",
+            "as text and as JSON",
+        ),
+        ({"target_snr": -1}, "bad_parameter", "target_snr"),
+    ],
+)
+def test_wrong_requests_are_refused_in_words(
+    ms_params: dict[str, Any], params: dict[str, Any], reason: str, words: str
+) -> None:
+    with pytest.raises(InputError) as refusal:
+        read_request({**ms_params, **params})
+    assert refusal.value.reason == reason
+    assert words in refusal.value.message
+    assert refusal.value.remedy
+
+
+def test_sources_as_text(ms_params: dict[str, Any]) -> None:
+    request = read_request({**ms_params, "sources_text": "a 08:34:54.9 +55:34:21\n"})
+    assert request.sources is not None
+    [source] = request.sources
+    assert (source.name, source.ra_deg) == ("a", pytest.approx(128.72875))
+
+
+def test_a_catalogue_that_a_request_names_is_looked_at_first(
+    ms_params: dict[str, Any], tmp_path: Path
+) -> None:
+    named = {**ms_params, "sources_file": str(tmp_path / "work/targets.ecsv")}
+    with pytest.raises(InputError, match="no source catalogue"):
+        check_catalogue(read_request(named))
+    check_catalogue(read_request({**named, "sources_text": "a 1 2"}))
+    check_catalogue(read_request(ms_params))
+
+
+def publish(ms_dir: Path, group: str, age_s: float) -> str:
+    """Leave what is seen of a published MS."""
+    ms = ms_dir / group[:10] / f"{group}.ms"
+    ms.mkdir(parents=True)
+    manifest = ms.with_name(f"{ms.name}.manifest.json")
+    manifest.touch()
+    os.utime(manifest, (NOW_S - age_s, NOW_S - age_s))
+    ms.with_name(f"{ms.name}.lock").touch()
+    return str(ms)
+
+
+def test_the_newest_ms_are_suggested(tmp_path: Path) -> None:
+    old = publish(tmp_path, "2026-01-24T09:00:00", 5 * HOUR_S)
+    older = publish(tmp_path, "2026-01-24T08:00:00", 4 * HOUR_S)
+    new = publish(tmp_path, "2026-01-25T08:00:00", 2 * HOUR_S)
+    publish(tmp_path, "2026-01-25T09:00:00", 0.0)
+    (tmp_path / "2026-01-25/2026-01-25T10:00:00.ms").mkdir()
+    Path(publish(tmp_path, "2026-01-25T07:00:00", 3 * HOUR_S)).rmdir()
+    (tmp_path / ".sandboxes").mkdir()
+    (tmp_path / "a_file").touch()
+    suggested = suggest_ms(tmp_path, NOW_S)
+    assert suggested == [new, old, older], "none of this hour, unpublished or removed"
+    assert suggest_ms(tmp_path, NOW_S // HOUR_S * HOUR_S) == suggested, "all through the hour"
+
+
+def test_suggestions_are_few_and_need_no_directory(tmp_path: Path) -> None:
+    assert suggest_ms(tmp_path / "nowhere", NOW_S) == []
+    for minute in range(60):
+        publish(tmp_path, f"2026-01-25T08:{minute:02d}:00", 2 * HOUR_S)
+    found = suggest_ms(tmp_path, NOW_S)
+    assert len(found) == 40
+    assert found[0].endswith("T08:59:00.ms")
+
+
+def test_the_form_can_be_written_down(private_places: None) -> None:
+    """As Airflow does for its UI; a schema that is none would only show at the trigger."""
+    from jsonschema.validators import validator_for
+
+    settings = get_settings()
+    for param in [*night_form(settings).values(), *image_form(settings).values()]:
+        assert json.loads(json.dumps(param.schema)) == param.schema
+        validator_for(param.schema).check_schema(param.schema)
