@@ -83,8 +83,11 @@ def test_a_night_is_counted(
     assert len(failed) == 1, "bad input is tried once"
     assert len(listener.values("dsa110.sandbox_bytes", "g")) >= 2
     assert listener.values("dsa110.sandbox_bytes", "g")[-1] >= 0.0
-    (fill_ms,) = listener.values("dsa110.stage_seconds.fill", "ms")
+    (fill_ms,) = listener.values("dsa110.stage_duration.fill", "ms")
     assert fill_ms > 0
+    assert listener.values("dsa110.groups_failed", "c") == [1.0]
+    assert listener.values("dsa110.nights.partial", "c") == [1.0]
+    assert listener.values("dsa110.disk_free_bytes", "g")[-1] > 0
     assert listener.values("dsa110.cleanup_failures", "c") == []
 
 
@@ -93,7 +96,7 @@ def test_a_cleanup_failure_reaches_the_callback(
 ) -> None:
     """An immutable file in a dead sandbox."""
     from dsa110_contimg.errors import TransientError
-    from dsa110_contimg.orchestration.housekeeping import remove_dead_sandboxes
+    from dsa110_contimg.orchestration.housekeeping import keep_house
 
     root = tmp_path / "sandboxes"
     stuck = root / "group_12345678" / "stuck"
@@ -111,7 +114,7 @@ def test_a_cleanup_failure_reaches_the_callback(
 
     try:
         with pytest.raises(TransientError, match="stuck"):
-            remove_dead_sandboxes()
+            keep_house({})
         assert {alert.kind for alert in kept} == {"cleanup_failure"}
         assert str(stuck) in kept[0].message
     finally:
