@@ -18,12 +18,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from dsa110_contimg.qa import figures
 from dsa110_contimg.qa.calibration_models import MsCalibrationReport, TransitReport
 from dsa110_contimg.qa.flag_strip import draw_flag_strip
-from dsa110_contimg.qa.models import Failure, FailureKind, NightReport
+from dsa110_contimg.qa.models import Failure, FailureKind, NightReport, Verdict
 from dsa110_contimg.qa.thumbnails import (
     make_field_gallery,
     make_flag_gallery,
@@ -32,8 +33,20 @@ from dsa110_contimg.qa.thumbnails import (
 )
 from dsa110_contimg.qa.verdict import plural
 
+if TYPE_CHECKING:
+    import jinja2
+
 MAX_DETECTION_ROWS = 6000
 """Rows in the table of detections, strongest first; all are in the JSON and the ECSV files."""
+
+VERDICT_WORDS = {
+    Verdict.COMPLETE: "Complete",
+    Verdict.LOSSES: "Complete, with losses",
+    Verdict.PARTIAL: "Partly failed",
+    Verdict.FAILED: "Failed",
+    Verdict.EMPTY: "Nothing observed",
+}
+"""What the reader is told."""
 
 _NOTHING = "\N{EN DASH}"
 
@@ -63,29 +76,8 @@ def render_html(report: NightReport, night_dir: Path) -> str:
     str
         A complete HTML document.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("dsa110_contimg.qa"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        fixed=fixed,
-        ra=format_ra,
-        dec=format_dec,
-        spws=format_spws,
-        seconds=format_seconds,
-        chance=format_chance,
-        link=quote,
-        pretty=partial(json.dumps, indent=1, ensure_ascii=False),
-        beside=lambda path: quote(os.path.relpath(path, night_dir.absolute())),
-    )
-    environment.globals.update(
-        plural=plural, figures=figures, draw_flag_strip=draw_flag_strip, states_of=_states_of
-    )
+    environment = make_environment()
+    environment.filters["beside"] = lambda path: quote(os.path.relpath(path, night_dir.absolute()))
     detections = sorted(
         (
             (position, detection)
@@ -103,6 +95,7 @@ def render_html(report: NightReport, night_dir: Path) -> str:
         report=report,
         causes=group_by_cause(report.failures),
         timeline=figures.draw_timeline(report),
+        bar_link=lambda bar: f"#g{bar.position}",
         gallery=make_gallery(report.sources, night_dir),
         field_pictures=make_field_gallery(report.fields, night_dir),
         solution_pictures=make_solution_gallery(calibration, night_dir) if calibration else {},
@@ -115,6 +108,50 @@ def render_html(report: NightReport, night_dir: Path) -> str:
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+def make_environment(*packages: str) -> jinja2.Environment:
+    """Make the template engine, which escapes everything, with this package's filters.
+
+    Parameters
+    ----------
+    *packages : str
+        Packages with templates of their own, which go before the report's.
+
+    Returns
+    -------
+    jinja2.Environment
+        The environment.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader(
+            [jinja2.PackageLoader(package) for package in (*packages, "dsa110_contimg.qa")]
+        ),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        fixed=fixed,
+        ra=format_ra,
+        dec=format_dec,
+        spws=format_spws,
+        seconds=format_seconds,
+        chance=format_chance,
+        link=quote,
+        pretty=partial(json.dumps, indent=1, ensure_ascii=False),
+    )
+    environment.globals.update(
+        plural=plural,
+        figures=figures,
+        draw_flag_strip=draw_flag_strip,
+        states_of=_states_of,
+        verdict_words=VERDICT_WORDS,
+    )
+    return environment
 
 
 def _common_notes(report: NightReport) -> list[str]:

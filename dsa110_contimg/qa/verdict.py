@@ -25,7 +25,10 @@ from dsa110_contimg.qa.reasons import split_reason
 from dsa110_contimg.qa.record_models import NightRecord
 
 _NO_REASON = "no reason is on record"
-_LOST_TASK = "no outcome is on record: its task is still running, or was killed"
+LOST_TASK = "no outcome is on record: its task is still running, or was killed"
+"""Why something that was planned has no outcome."""
+NOT_LISTED = "nobody has recorded what the input directory holds"
+"""Why a night has no groups, nor files that were rejected."""
 _NONFINITE = ("non-finite visibility", "non-finite visibilities")
 _USABLE = {GroupOutcome.CONVERTED, GroupOutcome.SKIPPED}
 _SOLVE_AGAIN = (
@@ -122,8 +125,7 @@ def _night_failures(record: NightRecord) -> list[Failure]:
     damaged = any(Path(item.file).name == "discovery.json" for item in record.unreadable)
     if record.listing is None and not failures and not damaged:
         remedy = f"{_CLEAR_TASK}; what was there is listed by `dsa110-contimg groups`."
-        reason = "nobody has recorded what the input directory holds"
-        failures.append(_failure(FailureKind.NIGHT, "discovery", reason, remedy))
+        failures.append(_failure(FailureKind.NIGHT, "discovery", NOT_LISTED, remedy))
     return failures
 
 
@@ -138,7 +140,7 @@ def _record_failures(record: NightRecord) -> list[Failure]:
 def _group_failures(groups: Sequence[GroupReport]) -> list[Failure]:
     """List the groups that failed, or whose task left no outcome."""
     reasons = {
-        group.group_id: _LOST_TASK if group.outcome is GroupOutcome.UNFINISHED else group.reason
+        group.group_id: LOST_TASK if group.outcome is GroupOutcome.UNFINISHED else group.reason
         for group in groups
         if group.outcome in {GroupOutcome.FAILED, GroupOutcome.UNFINISHED}
     }
@@ -171,7 +173,7 @@ def _calibrator_failures(
         _failure(
             FailureKind.CALIBRATOR,
             transit.calibrator,
-            _LOST_TASK,
+            LOST_TASK,
             f"{_CLEAR_TASK}.",
             transit.group_id,
         )
@@ -207,7 +209,7 @@ def _ms_failures(
     told |= set(record.sources)
     usable = {group.group_id for group in groups if group.outcome in _USABLE}
     failures += [
-        _failure(FailureKind.MS, names[ms.group_id], _LOST_TASK, again, ms.group_id)
+        _failure(FailureKind.MS, names[ms.group_id], LOST_TASK, again, ms.group_id)
         for ms in sets
         if ms.condition is MsCondition.SOUND and ms.group_id in usable - told
     ]
@@ -225,7 +227,7 @@ def _source_failures(record: NightRecord) -> list[Failure]:
     unimaged = {failure.group_id for failure in record.ms_failures}
     for plan in record.plans:
         done = {result.name for result in record.sources.get(plan.group_id, [])}
-        because = "its MS could not be imaged" if plan.group_id in unimaged else _LOST_TASK
+        because = "its MS could not be imaged" if plan.group_id in unimaged else LOST_TASK
         reasons |= {
             (plan.group_id, name): because for name in plan.source_names if name not in done
         }
@@ -278,10 +280,12 @@ def find_losses(
     files = sum(Path(reject.file).suffix == ".hdf5" for reject in rejects)
     nonfinite = sum(ms.nonfinite or 0 for ms in sets)
     gone = sum(ms.condition is MsCondition.GONE for ms in sets)
+    left_out = sum(group.outcome is GroupOutcome.LEFT_OUT for group in groups)
     windows = sum(len(source.failed_spws) for source in sources if source.success)
     warnings = sum(len(group.warnings) for group in groups)
     sentences = [
         (rejected, f"{plural(rejected, 'group')} rejected for want of subbands"),
+        (left_out, f"{plural(left_out, 'group')} left out, as the run asked"),
         (partial, f"{plural(partial, 'group')} with subbands missing"),
         (files, f"{plural(files, 'subband file')} in no group"),
         (nonfinite, f"{plural(nonfinite, *_NONFINITE)} flagged"),
@@ -289,6 +293,8 @@ def find_losses(
         (windows, f"{plural(windows, 'spectral window')} of sources without a measurement"),
         (warnings, f"{plural(warnings, 'warning')} from conversions"),
     ]
+    early = [one for one in record.arrivals if not one.is_settled]
+    sentences += [(1, f"files that came too late: {one.sentence}") for one in early]
     if calibration:
         sentences += _calibration_losses(calibration)
     return [sentence for count, sentence in sentences if count]
@@ -343,7 +349,9 @@ def judge(
             return Verdict.EMPTY, "No subband file was found for this night."
         if not totals.groups:
             return Verdict.FAILED, "No group was found, only files that had to be rejected."
-        return Verdict.FAILED, "No group was complete enough to convert."
+        nothing_asked = (Verdict.LOSSES, "No group was what the run asked for.")
+        nothing_whole = (Verdict.FAILED, "No group was complete enough to convert.")
+        return nothing_asked if outcomes[GroupOutcome.LEFT_OUT] else nothing_whole
     done = f"{plural(usable, 'group')} converted, {_all_measured(totals)}"
     if losses:
         return Verdict.LOSSES, f"Nothing failed: {done}."
