@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +128,10 @@ def _copy_tables(work: ApplyWork) -> dict[TableKind, Path]:
     for index, solutions in enumerate(work.sets):
         for table in solutions.tables:
             copy = work.scratch_dir / f"{index}_{table.kind}"
-            shutil.copytree(Path(solutions.directory) / table.name, copy)
-            if fingerprint(copy) != table.files:
+            # A tree that is replaced meanwhile is copied in part, or as a mixture.
+            with suppress(FileNotFoundError, shutil.Error):
+                shutil.copytree(Path(solutions.directory) / table.name, copy)
+            if not copy.exists() or fingerprint(copy) != table.files:
                 raise TransientError(
                     f"the {table.kind} table of {solutions.set_id} is no longer the one that was "
                     "verified",

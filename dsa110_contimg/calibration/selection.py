@@ -10,9 +10,18 @@ from dsa110_contimg.calibration.choice import (
     hours_from,
     judge,
 )
-from dsa110_contimg.calibration.models import CalibrationNeed, Choice, Refusal, ValidityRules
+from dsa110_contimg.calibration.models import (
+    CalibrationNeed,
+    Choice,
+    Refusal,
+    SolutionSet,
+    ValidityRules,
+)
 from dsa110_contimg.calibration.registry import RegisteredSet, Registry, SetState
 from dsa110_contimg.calibration.verify import verify_tables
+from dsa110_contimg.errors import TransientError
+from dsa110_contimg.settings import get_settings
+from dsa110_contimg.storage.ms_access import exclusive_ms, read_holder
 
 _MIN_LOOKED_AT = 4
 """Where nothing is in reach, the error names what is nearest beyond it."""
@@ -48,7 +57,8 @@ def choose_verified(
     ScienceQualityError
         If no set is valid: ``no_valid_calibration``.
     InputError, TransientError
-        If the registry, or the machine, cannot be read from.
+        If the registry, or the machine, cannot be read from; or a set that would have been
+        chosen is being replaced.
     """
     records = registry.near(need.mid_mjd, rules.max_hours)
     if len(records) < _MIN_LOOKED_AT:
@@ -63,9 +73,29 @@ def choose_verified(
         if not unknown:
             return choice
         for chosen in unknown:
-            refusal = verify_tables(chosen, min_unflagged)
+            refusal = _verify(registry, chosen, min_unflagged)
             verified.add(chosen.set_id)
             candidates[chosen.set_id] = replace(candidates[chosen.set_id], refusal=refusal)
+
+
+def _verify(registry: Registry, chosen: SolutionSet, min_unflagged: float) -> Refusal | None:
+    """Verify a set; one that is replaced just now is no reason to take a worse one."""
+    refusal = verify_tables(chosen, min_unflagged)
+    if refusal is None:
+        return None
+    purpose = f"waiting until {chosen.set_id} is solved"
+    if read_holder(chosen.directory) is not None:
+        with exclusive_ms(chosen.directory, purpose, timeout_s=get_settings().ms_lock_timeout_s):
+            pass
+    now = registry.get(chosen.set_id)
+    solved = now.solution_set if now is not None else None
+    if solved is not None and solved.provenance.created == chosen.provenance.created:
+        return refusal
+    raise TransientError(
+        f"{chosen.set_id} was replaced while it was looked at",
+        reason="table_changed",
+        remedy="its transit was solved again: choose anew",
+    )
 
 
 def _judge(record: RegisteredSet, need: CalibrationNeed, rules: ValidityRules) -> Candidate:

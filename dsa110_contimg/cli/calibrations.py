@@ -14,10 +14,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from dsa110_contimg.cli.options import WorkDirOption, parse_utc, settings_for
-from dsa110_contimg.cli.output import print_json
+from dsa110_contimg.cli.output import console, print_json
 
 if TYPE_CHECKING:
     from dsa110_contimg.calibration.registry import RegisteredSet, Registry
+    from dsa110_contimg.settings import Settings
 
 _MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
 _STYLES = {"good": "green", "withdrawn": "yellow", "refused": "red"}
@@ -55,6 +56,14 @@ def calibrations(
     reinstate: Annotated[
         str | None, typer.Option(metavar="SET", help="Put this withdrawn set back into use.")
     ] = None,
+    rebuild: Annotated[
+        bool,
+        typer.Option(
+            "--rebuild",
+            help="Register the sets that stand on disk and are not on record, after the registry "
+            "was lost. Withdrawals are on record nowhere else: make them again.",
+        ),
+    ] = False,
     work_dir: WorkDirOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print what is on record as JSON on standard output.")
@@ -76,12 +85,19 @@ def calibrations(
 
     Example: dsa110-contimg calibrations --withdraw 2026-01-25T08:06:19_0834+555
     --reason "wind above 15 m/s"
+
+    Example: dsa110-contimg calibrations --rebuild
     """
     _check_usage(withdraw, reason, reinstate, is_listing=not (start or end))
+    if rebuild and (withdraw or reinstate or start or end):
+        raise typer.BadParameter("--rebuild goes with no other option but --work-dir and --json")
     from dsa110_contimg.calibration.registry import Registry
 
-    registry = Registry(settings_for(work_dir).registry_url)
-    if withdraw is not None:
+    settings = settings_for(work_dir)
+    registry = Registry(settings.registry_url)
+    if rebuild:
+        found = _rebuild(registry, settings)
+    elif withdraw is not None:
         found = [registry.withdraw(withdraw, reason or "")]
     elif reinstate is not None:
         found = [registry.reinstate(reinstate)]
@@ -90,7 +106,7 @@ def calibrations(
     if as_json:
         # Only pydantic's own JSON writes what is not a number.
         print_json([json.loads(record.model_dump_json()) for record in found])
-    else:
+    elif found or not rebuild:
         _print(found, registry.name)
 
 
@@ -106,6 +122,18 @@ def _check_usage(
         raise typer.BadParameter("--reason goes with --withdraw")
     if (withdraw or reinstate) and not is_listing:
         raise typer.BadParameter("--start and --end select what is listed, not what is changed")
+
+
+def _rebuild(registry: Registry, settings: Settings) -> list[RegisteredSet]:
+    """Register what stands on disk, and say what cannot be."""
+    from dsa110_contimg.calibration.rebuild import rebuild_registry
+
+    rebuilt = rebuild_registry(registry, settings.calibration_dir)
+    for one in rebuilt.passed_over:
+        line = f"passed over {one.directory}: {one.reason}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{len(rebuilt.registered)} sets registered, {rebuilt.known} were on record")
+    return rebuilt.registered
 
 
 def _list(registry: Registry, start: datetime | None, end: datetime | None) -> list[RegisteredSet]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
+import fcntl
 import logging
 import os
+import re
 import shutil
 import stat
 import uuid
@@ -11,8 +15,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Final, TextIO
+
+TEMPORARY_NAME: Final = re.compile(r"\.(?P<name>.+(?P<suffix>\.\w+))\.[0-9a-f]{8}(?P=suffix)")
+"""Names of files that `atomic_path` and `write_text_atomic` make."""
 
 _log = logging.getLogger(__name__)
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+_CANNOT_EXCHANGE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+"""Answers of a kernel or a file system, e.g. NFS, that has no such operation."""
+_CANNOT_LOCK = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK})
 _WRITE_BITS = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 _ErrorInfo = tuple[type[BaseException], BaseException, TracebackType]
 
@@ -47,7 +60,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         Where to write; removed again if the body raises.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{path.suffix}")
+    temporary = _hidden_beside(path)
     try:
         yield temporary
         fsync_path(temporary)
@@ -67,8 +80,69 @@ def write_text_atomic(path: Path, text: str) -> None:
     text : str
         Its content.
     """
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _own_temporary(path) as file:
+        temporary = Path(file.name)
+        try:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+            temporary.replace(path)
+            fsync_path(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _own_temporary(path: Path) -> TextIO:
+    """Make a hidden temporary file beside `path`; its lock says that it has an owner."""
+    while True:
+        file = _hidden_beside(path).open("x", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            # Where there are no locks, nobody can find that it has no owner either.
+            if error.errno not in _CANNOT_LOCK:
+                file.close()
+                raise
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        # It was taken for ownerless before it was locked.
+        file.close()
+
+
+def _hidden_beside(path: Path) -> Path:
+    """Choose a name that matches `TEMPORARY_NAME` and that nobody used before."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{path.suffix}")
+
+
+def exchange_paths(one: Path, other: Path) -> bool:
+    """Let two paths change places in one step, so that neither name is ever without a file.
+
+    Parameters
+    ----------
+    one, other : Path
+        Existing files or trees on one file system.
+
+    Returns
+    -------
+    bool
+        False if the system cannot do that; nothing has changed then.
+
+    Raises
+    ------
+    OSError
+        If it may not be done.
+    """
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    paths = (_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other))
+    if rename(*paths, _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _CANNOT_EXCHANGE:
+        return False
+    raise OSError(number, os.strerror(number), str(one), None, str(other))
 
 
 def make_read_only(tree: Path) -> None:

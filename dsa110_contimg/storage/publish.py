@@ -7,10 +7,12 @@ MS without a manifest that checks out is not finished, whatever it looks like.
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import uuid
 from pathlib import Path
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -19,12 +21,15 @@ from dsa110_contimg.errors import ContimgError, TransientError, name_os_error
 from dsa110_contimg.stages import StageClock
 from dsa110_contimg.storage.durable_copy import copy_durably
 from dsa110_contimg.storage.files import (
+    exchange_paths,
     fsync_path,
     make_read_only,
     remove_for_sure,
     write_text_atomic,
 )
 
+LEFTOVER_NAME: Final = re.compile(r"\.(?P<name>.+)\.(partial|replaced|removed)-[0-9a-f]{8}")
+"""Hidden trees beside the good name; whoever holds the lock of `name` may remove them."""
 _VOLATILE = "table.lock"
 """casacore rewrites it on every open."""
 
@@ -132,7 +137,8 @@ def publish_tree(
     source : Path
         A finished tree, on any file system.
     target : Path
-        The good name. A tree that is there without a valid manifest is replaced.
+        The good name. A tree that is there is replaced in one step, where the file system can
+        do that: its readers find the old one or the new one.
     clock : StageClock, optional
         Notes the stages ``copy`` and ``rename``.
     read_only : bool
@@ -159,9 +165,7 @@ def publish_tree(
             if read_only:
                 make_read_only(staged)
             manifest_path(target).unlink(missing_ok=True)
-            if target.exists():
-                target.rename(_hidden(target, "replaced"))
-            staged.rename(target)
+            _put_in_place(staged, target)
             fsync_path(target.parent)
     except OSError as error:
         raise _named(error, target) from error
@@ -171,7 +175,7 @@ def publish_tree(
 
 
 def remove_leftovers(target: Path) -> list[str]:
-    """Remove what a killed publication left; the caller holds the lock of `target`.
+    """Remove what a killed publication or removal left; the caller holds the lock of `target`.
 
     Parameters
     ----------
@@ -183,7 +187,7 @@ def remove_leftovers(target: Path) -> list[str]:
     list of str
         What could not be removed, a sentence each.
     """
-    kinds = ("partial-*", "replaced-*", "manifest.json.*")
+    kinds = ("partial-*", "replaced-*", "removed-*", "manifest.json.*")
     leftovers = [path for kind in kinds for path in target.parent.glob(f".{target.name}.{kind}")]
     return [problem for path in leftovers for problem in remove_for_sure(path)]
 
@@ -207,6 +211,15 @@ def write_manifest(ms_path: Path, manifest: Manifest) -> None:
         write_text_atomic(manifest_path(ms_path), manifest.model_dump_json(indent=1))
     except OSError as error:
         raise _named(error, manifest_path(ms_path)) from error
+
+
+def _put_in_place(staged: Path, target: Path) -> None:
+    """Give a tree its good name; what had it before goes to a hidden one."""
+    if target.exists() and exchange_paths(staged, target):
+        return
+    if target.exists():
+        target.rename(_hidden(target, "replaced"))
+    staged.rename(target)
 
 
 def _hidden(target: Path, kind: str) -> Path:

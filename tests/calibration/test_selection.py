@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +19,18 @@ from support.solution_sets import (
     publish_set,
 )
 
-from dsa110_contimg.calibration.models import Choice, ValidityRules
+from dsa110_contimg.calibration.models import Choice, SolutionSet, ValidityRules
 from dsa110_contimg.calibration.registry import Registry, SolvedTransit
 from dsa110_contimg.calibration.registry_schema import sets_table
 from dsa110_contimg.calibration.selection import choose_verified
-from dsa110_contimg.errors import ScienceQualityError
+from dsa110_contimg.errors import ScienceQualityError, TransientError
+from dsa110_contimg.storage.ms_access import Holder, exclusive_ms, lock_path
 
 pytestmark = pytest.mark.casa
 
 NEED = make_need()
 RULES = ValidityRules()
+SINCE = "2026-01-25T09:00:00.000+00:00"
 
 
 @pytest.fixture
@@ -77,6 +81,51 @@ def test_past_everything_that_is_wrong(tmp_path, registry):
     sentences = [refusal.sentence for refusal in choice.refused]
     assert sentences[0] == "it was withdrawn: wind"
     assert sentences[1] == "its solve was refused: SNR 2.1 is below 5"
+
+
+def solve_again(tmp_path: Path, name: str, hours: float) -> SolutionSet:
+    """Put other tables in the place of a set's, as a solve of the same transit does."""
+    shutil.rmtree(tmp_path / name)
+    flags = all_solved(4, 1)
+    flags[0, 0, 0] = True
+    made = publish_set(tmp_path, name, hours, gain_flags=flags)
+    later = made.provenance.model_copy(update={"created": "2026-01-26T09:00:00.000+00:00"})
+    return made.model_copy(update={"provenance": later})
+
+
+def test_a_set_that_is_replaced_is_not_passed_over(tmp_path, registry):
+    """Its tables are there before the registry knows of them: whoever looks then comes again."""
+    registry.add(publish_set(tmp_path, "near", -1.0))
+    registry.add(publish_set(tmp_path, "farther", -9.0))
+    published = threading.Event()
+
+    def solve() -> None:
+        with exclusive_ms(tmp_path / "near", "solving near", timeout_s=5.0):
+            made = solve_again(tmp_path, "near", -1.0)
+            published.set()
+            time.sleep(0.3)
+            registry.add(made)
+
+    solver = threading.Thread(target=solve)
+    solver.start()
+    assert published.wait(20.0)
+    with pytest.raises(TransientError, match="near was replaced") as caught:
+        choose_verified(registry, NEED, RULES)
+    assert caught.value.reason == "table_changed"
+    solver.join()
+    assert [chosen.set_id for chosen in choose_verified(registry, NEED, RULES).sets] == ["near"]
+
+
+def test_a_solve_that_was_killed_is_not_waited_for(tmp_path, registry):
+    """It left tables that nobody registered, and its name in the lock."""
+    registry.add(publish_set(tmp_path, "near", -1.0))
+    registry.add(publish_set(tmp_path, "farther", -9.0))
+    solve_again(tmp_path, "near", -1.0)
+    dead = Holder(pid=2**22 + 1, host="elsewhere", purpose="", since=SINCE, process_start=0)
+    lock_path(tmp_path / "near").write_text(dead.model_dump_json())
+    choice = choose_verified(registry, NEED, RULES)
+    assert [chosen.set_id for chosen in choice.sets] == ["farther"]
+    assert told(choice) == [("near", "corrupt_table")]
 
 
 def test_both_of_a_pair_are_verified(tmp_path, registry):

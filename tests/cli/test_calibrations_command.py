@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.solution_sets import GOOD, MID_MJD, make_set
+from support.solution_sets import GOOD, MID_MJD, make_set, publish_set
 
 from dsa110_contimg.calibration.models import CalTable
 from dsa110_contimg.calibration.registry import Registry, SolvedTransit
@@ -107,6 +107,23 @@ def test_an_unknown_set_is_a_failure(tmp_path, registry):
     assert "unknown_set" in result.stderr
 
 
+def test_a_lost_registry_is_rebuilt(tmp_path):
+    """What a solve left on disk is on record again; what is damaged is passed over by name."""
+    made = publish_set(tmp_path / "calibration" / SET[:10], SET)
+    (Path(made.directory) / "set.json").write_text(made.model_dump_json())
+    broken = tmp_path / "calibration" / SET[:10] / "broken"
+    broken.mkdir()
+    (broken / "set.json").write_text("{")
+    result = run(tmp_path, "--rebuild", "--json")
+    assert result.returncode == 0, result.stderr
+    assert [record["set_id"] for record in json.loads(result.stdout)] == [SET]
+    assert "1 sets registered, 0 were on record" in result.stderr
+    assert f"passed over {broken}" in result.stderr
+    again = run(tmp_path, "--rebuild")
+    assert (again.returncode, again.stdout) == (0, "")
+    assert "0 sets registered, 1 were on record" in again.stderr
+
+
 def test_nothing_on_record(tmp_path):
     result = run(tmp_path, "--work-dir", tmp_path)
     assert result.returncode == 0
@@ -122,6 +139,8 @@ def test_nothing_on_record(tmp_path):
         ("--withdraw", SET, "--reason", "wind", "--reinstate", SET),
         ("--reinstate", SET, "--start", "2026-01-26"),
         ("--start", "yesterday"),
+        ("--rebuild", "--reinstate", SET),
+        ("--rebuild", "--end", "2026-01-26"),
     ],
 )
 def test_wrong_usage(tmp_path, arguments):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from dsa110_contimg.errors import InputError, TransientError
 from dsa110_contimg.models import Model
 from dsa110_contimg.provenance import make_provenance
 from dsa110_contimg.stages import StageClock
+from dsa110_contimg.storage import publish as publish_module
+from dsa110_contimg.storage.files import exchange_paths
 from dsa110_contimg.storage.publish import (
     check_target,
     list_data_files,
@@ -95,6 +98,54 @@ def test_unfinished_ms_is_replaced_with_all_leftovers(tree, tmp_path):
     publish(tree, target)
     assert not (target / "half").exists()
     assert sorted(p.name for p in target.parent.iterdir()) == ["g.ms", "g.ms.manifest.json"]
+
+
+def test_readers_find_the_earlier_tree_or_the_new_one(tree, tmp_path):
+    """A thread that does nothing but look never sees the name without a tree."""
+    target = tmp_path / "ms" / "g.ms"
+    target.parent.mkdir()
+    publish(tree, target)
+    stop, missed, looks = threading.Event(), [], [0]
+
+    def look() -> None:
+        while not stop.is_set():
+            looks[0] += 1
+            if not (target / "table.dat").exists():
+                missed.append(looks[0])
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    for _ in range(50):
+        publish(tree, target)
+    stop.set()
+    reader.join()
+    assert looks[0] > 50
+    assert missed == []
+    assert sorted(p.name for p in target.parent.iterdir()) == ["g.ms", "g.ms.manifest.json"]
+
+
+def test_a_file_system_that_cannot_exchange_names(tree, tmp_path, monkeypatch):
+    """NFS, for one: the tree is replaced in two steps."""
+    monkeypatch.setattr(publish_module, "exchange_paths", lambda *_: False)
+    target = tmp_path / "ms" / "g.ms"
+    target.parent.mkdir()
+    publish(tree, target)
+    (tree / "table.dat").write_bytes(b"new" * 50)
+    publish(tree, target)
+    assert (target / "table.dat").read_bytes() == b"new" * 50
+    assert sorted(p.name for p in target.parent.iterdir()) == ["g.ms", "g.ms.manifest.json"]
+
+
+def test_names_are_exchanged(tmp_path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_text("1")
+    other.mkdir()
+    assert exchange_paths(one, other)
+    assert one.is_dir()
+    assert other.read_text() == "1"
+    with pytest.raises(FileNotFoundError, match="absent"):
+        exchange_paths(tmp_path / "absent", other)
+    assert other.read_text() == "1"
 
 
 def test_blocked_target_is_named_before_the_work(tmp_path):

@@ -33,6 +33,18 @@ class LiveAirflow:
         self.client.trigger(dag_id, run_id, conf)
         return dag_id, run_id
 
+    def clear(self, run: Run, task_id: str, *, downstream: bool = False) -> None:
+        """Clear a task of a run as the UI does."""
+        body = {
+            "dry_run": False,
+            "dag_run_id": run[1],
+            "task_ids": [task_id],
+            "only_failed": False,
+            "include_downstream": downstream,
+        }
+        answer = self.client._request("POST", f"/dags/{run[0]}/clearTaskInstances", body=body)
+        assert answer.json()["total_entries"] >= 1
+
     def wait_until(self, done: Any, what: str, timeout_s: float) -> None:
         until = time.monotonic() + timeout_s
         while not done():
