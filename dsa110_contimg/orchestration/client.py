@@ -2,30 +2,76 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
-from typing import Any
+from typing import Any, Final
 
 import httpx
+from pydantic import SecretStr
 from tenacity import retry, retry_if_result, stop_after_attempt, wait_random_exponential
 
 from dsa110_contimg.errors import InputError, TransientError
+from dsa110_contimg.models import Model
 
+USER_VARIABLE: Final = "DSA110_CONTIMG_AIRFLOW_USER"
+PASSWORD_VARIABLE: Final = "DSA110_CONTIMG_AIRFLOW_PASSWORD"  # noqa: S105 - the name of a variable
+_THIS_MACHINE = frozenset({"127.0.0.1", "::1", "localhost"})
+_BUSY_STATES = frozenset({httpx.codes.INTERNAL_SERVER_ERROR, httpx.codes.SERVICE_UNAVAILABLE})
 FINISHED_STATES = frozenset({"success", "failed"})
 _PAGE = 100
 _TIMEOUT_S = 120.0
 _MAX_ATTEMPTS = 8
 
 
-class _AllAdminsToken(httpx.Auth):
-    """Gets a token without a password, which the embedded Airflow grants to its one user."""
+class Login(Model):
+    """Who talks to an Airflow that asks for a password."""
+
+    user: str
+    """Name of the user."""
+    password: SecretStr
+    """Shown nowhere."""
+
+
+def login_from_environment() -> Login | None:
+    """Read who talks to Airflow; a password has no place among the arguments of a command.
+
+    Returns
+    -------
+    Login or None
+        ``DSA110_CONTIMG_AIRFLOW_USER`` and ``DSA110_CONTIMG_AIRFLOW_PASSWORD``; None if neither
+        is set, which is right for the embedded Airflow.
+
+    Raises
+    ------
+    InputError
+        If only one of them is set.
+    """
+    user, password = (os.environ.get(name, "") for name in (USER_VARIABLE, PASSWORD_VARIABLE))
+    if bool(user) != bool(password):
+        raise InputError(
+            f"of {USER_VARIABLE} and {PASSWORD_VARIABLE} only one is set",
+            reason="incomplete_login",
+            remedy="set both, or neither for an Airflow without passwords",
+        )
+    return Login(user=user, password=SecretStr(password)) if user else None
+
+
+class _Token(httpx.Auth):
+    """Gets a token: for a password, or as the one user of the embedded Airflow for nothing."""
 
     requires_response_body = True
 
-    def __init__(self, url: str):
+    def __init__(self, url: str, login: Login | None):
+        self._login = login
         # A request that the client did not build has no time-out of its own.
-        self._request = httpx.Request(
-            "GET", f"{url}/auth/token", extensions={"timeout": httpx.Timeout(_TIMEOUT_S).as_dict()}
-        )
+        limits = {"timeout": httpx.Timeout(_TIMEOUT_S).as_dict()}
+        address = f"{url}/auth/token"
+        if login is None:
+            self._request = httpx.Request("GET", address, extensions=limits)
+        else:
+            _check_is_private(url)
+            secret = {"username": login.user, "password": login.password.get_secret_value()}
+            self._request = httpx.Request("POST", address, json=secret, extensions=limits)
         self._token = ""
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
@@ -33,18 +79,42 @@ class _AllAdminsToken(httpx.Auth):
         for _ in range(2):
             if not self._token:
                 answer = yield self._request
-                answer.raise_for_status()
-                self._token = answer.json()["access_token"]
+                self._token = self._read(answer)
             request.headers["Authorization"] = f"Bearer {self._token}"
             answer = yield request
             if answer.status_code != httpx.codes.UNAUTHORIZED:
                 return
             self._token = ""
 
+    def _read(self, answer: httpx.Response) -> str:
+        """Take the token from the answer, or say why there is none."""
+        if answer.is_success:
+            token: str = answer.json()["access_token"]
+            return token
+        who = f"the user {self._login.user}" if self._login else "a user without password"
+        kind = TransientError if answer.is_server_error else InputError
+        raise kind(
+            f"Airflow at {answer.url.copy_with(path='/')} gives {who} no token: "
+            f"{answer.status_code}",
+            reason="login_refused",
+            remedy=f"check {USER_VARIABLE} and {PASSWORD_VARIABLE}",
+        )
+
+
+def _check_is_private(url: str) -> None:
+    """Refuse to send a password that others on the network could read."""
+    address = httpx.URL(url)
+    if address.scheme != "https" and address.host not in _THIS_MACHINE:
+        raise InputError(
+            f"no password is sent to {url}: on its way everyone could read it",
+            reason="insecure_address",
+            remedy="use https, or a tunnel to the other machine",
+        )
+
 
 def _database_was_busy(response: httpx.Response) -> bool:
     """Whether SQLite did not get its turn: nothing was written, and another try may succeed."""
-    return response.status_code == httpx.codes.INTERNAL_SERVER_ERROR and (
+    return response.status_code in _BUSY_STATES and (
         "Database error" in response.text or "database is locked" in response.text.lower()
     )
 
@@ -56,13 +126,20 @@ class AirflowClient:
     ----------
     url : str
         Base address of the api-server.
+    login : Login, optional
+        User and password; none for the embedded Airflow, whose one user has neither.
+
+    Raises
+    ------
+    InputError
+        If a password would go over the network in the clear.
     """
 
-    def __init__(self, url: str):
+    def __init__(self, url: str, login: Login | None = None):
         self.url = url
         self._http = httpx.Client(
             base_url=f"{url}/api/v2",
-            auth=_AllAdminsToken(url),
+            auth=_Token(url, login),
             timeout=_TIMEOUT_S,
             transport=httpx.HTTPTransport(retries=3),
             trust_env=False,

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
-import yaml
+from support.compose_file import ROOT, interpolate, read_compose
+
+from dsa110_contimg.orchestration.queues import CASA, CONVERT, LIGHT
 
 pytestmark = pytest.mark.unit
 
-FILE = Path(__file__).resolve().parents[2] / "docker-compose.yaml"
-AIRFLOW = {
+WORKERS = {"airflow-worker-casa", "airflow-worker-convert", "airflow-worker-light"}
+AIRFLOW = WORKERS | {
     "airflow-apiserver",
     "airflow-dag-processor",
     "airflow-init",
     "airflow-scheduler",
     "airflow-triggerer",
-    "airflow-worker",
 }
 
 STRINGS = {"type": "array", "items": {"type": "string"}}
@@ -47,8 +50,11 @@ SERVICE = {
     "required": ["image", "restart"],
     "properties": {
         "image": {"type": "string", "pattern": r":[^/:]+$"},
+        "build": {"const": "."},
         "user": {"type": "string"},
         "init": {"type": "boolean"},
+        "cap_drop": STRINGS,
+        "security_opt": STRINGS,
         "restart": {"enum": ["no", "unless-stopped"]},
         "environment": {"type": "object", "additionalProperties": {"type": "string"}},
         "volumes": STRINGS,
@@ -58,7 +64,7 @@ SERVICE = {
         "healthcheck": HEALTHCHECK,
         "depends_on": {"type": "object", "additionalProperties": DEPENDENCY},
         "shm_size": {"type": "string"},
-        "stop_grace_period": {"type": "string"},
+        "stop_grace_period": {"type": "string", "pattern": r"^\d+[sm]$"},
     },
     "additionalProperties": False,
 }
@@ -78,8 +84,7 @@ SCHEMA = {
 
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load(FILE.read_text())
-    return content
+    return read_compose()
 
 
 def test_schema(compose: dict[str, Any]) -> None:
@@ -100,7 +105,7 @@ def test_dependencies_can_be_met(compose: dict[str, Any]) -> None:
                 assert services[name]["restart"] == "no"
     for name in AIRFLOW - {"airflow-init"}:
         assert "healthcheck" in services[name]
-    for name in ("airflow-scheduler", "airflow-worker"):
+    for name in {"airflow-scheduler"} | WORKERS:
         assert "airflow-apiserver" in services[name]["depends_on"]
 
 
@@ -114,12 +119,21 @@ def test_no_secret_is_in_the_file(compose: dict[str, Any]) -> None:
                 assert re.search(r":\$\{[A-Z]+_PASSWORD:\?[^}]+\}@", value), name
 
 
+def test_no_secret_is_in_an_argument(compose: dict[str, Any]) -> None:
+    """Everybody on the machine can read the arguments of a process; a shell's builtin has none."""
+    for name, service in compose["services"].items():
+        for word in [*service.get("command", []), *service.get("entrypoint", [])]:
+            for line in word.splitlines():
+                if "PASSWORD" in line or "SECRET" in line:
+                    assert line.lstrip().startswith("printf "), (name, line)
+
+
 def test_published_on_loopback_only(compose: dict[str, Any]) -> None:
     published = [
         port for service in compose["services"].values() for port in service.get("ports", [])
     ]
     assert published
-    assert all(port.startswith("127.0.0.1:") for port in published)
+    assert all(port.startswith("${BIND_ADDRESS:-127.0.0.1}:") for port in published)
 
 
 def test_all_parts_of_airflow_agree(compose: dict[str, Any]) -> None:
@@ -127,7 +141,8 @@ def test_all_parts_of_airflow_agree(compose: dict[str, Any]) -> None:
     services = [compose["services"][name] for name in AIRFLOW]
     shared = services[0]["environment"].keys() & services[1]["environment"].keys()
     assert {"AIRFLOW__CORE__PLUGINS_FOLDER", "DSA110_CONTIMG_WORK_DIR"} <= shared
-    for name in shared:
+    concurrency = "AIRFLOW__CELERY__WORKER_CONCURRENCY"
+    for name in shared - {concurrency}:
         assert len({service["environment"][name] for service in services}) == 1, name
     assert len({tuple(service["volumes"]) for service in services}) == 1
     assert all(not re.match(r"\$\{AIRFLOW_UID:-0\}|0:", service["user"]) for service in services)
@@ -146,7 +161,84 @@ def test_settings_are_known(compose: dict[str, Any]) -> None:
 
     given = {
         name.removeprefix("DSA110_CONTIMG_").lower()
-        for name in compose["services"]["airflow-worker"]["environment"]
+        for name in compose["services"]["airflow-worker-casa"]["environment"]
         if name.startswith("DSA110_CONTIMG_")
     }
     assert given <= set(Settings.model_fields)
+
+
+def test_every_queue_has_its_workers(compose: dict[str, Any]) -> None:
+    """A task in a queue that nobody serves would wait for ever."""
+    queues = {}
+    for name in WORKERS:
+        *_, option, queue = compose["services"][name]["command"]
+        assert option == "--queues"
+        queues[name] = queue
+    assert sorted(queues.values()) == sorted((CASA, CONVERT, LIGHT))
+    for name, queue in queues.items():
+        assert ("shm_size" in compose["services"][name]) == (queue != LIGHT)
+
+
+def test_nothing_listens_without_need(compose: dict[str, Any]) -> None:
+    """Servers of logs listen to everybody, whatever they are told."""
+    for name in WORKERS | {"airflow-scheduler", "airflow-triggerer"}:
+        assert "--skip-serve-logs" in compose["services"][name]["command"]
+
+
+def test_more_may_wait_than_there_are_workers_for(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    slots = [
+        int(interpolate(services[name]["environment"]["AIRFLOW__CELERY__WORKER_CONCURRENCY"], {}))
+        for name in WORKERS
+    ]
+    environment = services["airflow-scheduler"]["environment"]
+    assert int(interpolate(environment["AIRFLOW__CORE__PARALLELISM"], {})) > sum(slots)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("${A}-${B}", "1-"),
+        ("${A:-x} ${B:-x} ${C:-x}", "1 x x"),
+        ("${A-x} ${B-x} ${C-x y}", "1  x y"),
+        ("$$HOME ${A:?needed}", "$HOME 1"),
+    ],
+)
+def test_variables_are_read_as_compose_reads_them(text: str, expected: str) -> None:
+    assert interpolate(text, {"A": "1", "B": ""}) == expected
+
+
+def test_a_variable_that_is_missing_is_named() -> None:
+    with pytest.raises(KeyError, match="B: needed"):
+        interpolate("${B:?needed}", {"B": ""})
+
+
+def test_one_image_is_built_once(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    assert [name for name in services if "build" in services[name]] == ["airflow-init"]
+    assert len({services[name]["image"] for name in AIRFLOW}) == 1
+
+
+@pytest.mark.parametrize(("mode", "starts"), [(0o600, True), (0o640, False), (0o604, False)])
+def test_secrets_that_others_can_read_start_nothing(
+    tmp_path: Path, mode: int, starts: bool
+) -> None:
+    """Through `make cluster`, with a program in the place of Docker that only notes its calls."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / ".env").touch(mode)
+    (tmp_path / ".env").chmod(mode)
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.write_text('#!/bin/sh\necho "$*" >> calls\n')
+    docker.chmod(0o755)
+    done = subprocess.run(
+        ["make", "cluster"],
+        cwd=tmp_path,
+        env={"PATH": f"{docker.parent}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode == 0) == starts
+    assert (tmp_path / "calls").exists() == starts
+    assert ("chmod 600 .env" in done.stderr) != starts

@@ -1,7 +1,11 @@
-"""A PostgreSQL server of the tests' own, on a socket that nobody else knows."""
+"""A PostgreSQL server of the tests' own, on a socket that nobody else knows.
+
+It can also listen on a port of the loopback interface, where it asks for a password.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -13,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 _NOBODY = 65534
@@ -23,12 +28,47 @@ _LIMIT_S = 60.0
 class PostgresServer:
     """A running server; `new_database` gives each test one of its own."""
 
-    def __init__(self, socket_dir: Path):
+    def __init__(self, socket_dir: Path, port: int | None, command: list[str]):
         self._socket_dir = socket_dir
+        self._port = port or 5432  # also part of the socket's name
+        self._command = command
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Serve, also again after `kill`."""
+        log = self._socket_dir / "log"
+        with log.open("ab") as file:
+            self._process = subprocess.Popen(
+                self._command, cwd=self._socket_dir, stdout=file, stderr=subprocess.STDOUT
+            )
+        try:
+            _wait_until_ready(self, self._process, log)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End the server, and wait until it has ended."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGINT)  # fast shutdown
+        self._process.wait(_LIMIT_S)
+
+    def kill(self) -> None:
+        """SIGKILL the server and its children: nobody has the time to say goodbye."""
+        assert self._process is not None
+        server = psutil.Process(self._process.pid)
+        server.suspend()  # else it replaces the children that it loses
+        processes = [*server.children(recursive=True), server]
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._process.wait(_LIMIT_S)
+        psutil.wait_procs(processes, _LIMIT_S)
 
     def url(self, database: str) -> str:
         """SQLAlchemy URL of a database."""
-        return f"postgresql+psycopg://{_USER}@/{database}?host={self._socket_dir}"
+        where = f"host={self._socket_dir}&port={self._port}"
+        return f"postgresql+psycopg://{_USER}@/{database}?{where}"
 
     def new_database(self) -> str:
         """Make an empty database; its URL."""
@@ -42,12 +82,16 @@ class PostgresServer:
         import psycopg
 
         return psycopg.connect(
-            host=str(self._socket_dir), user=_USER, dbname=database, autocommit=True
+            host=str(self._socket_dir),
+            port=self._port,
+            user=_USER,
+            dbname=database,
+            autocommit=True,
         )
 
 
 @contextmanager
-def running_postgres() -> Iterator[PostgresServer]:
+def running_postgres(port: int | None = None) -> Iterator[PostgresServer]:
     """Start a server and stop it again; skip the test where there is none to start."""
     pytest.importorskip("psycopg", reason="the driver for PostgreSQL is not installed")
     programs = {name: shutil.which(name) for name in ("initdb", "postgres")}
@@ -58,12 +102,12 @@ def running_postgres() -> Iterator[PostgresServer]:
     try:
         if os.geteuid() == 0:
             os.chown(folder, _NOBODY, _NOBODY)
-        yield from _serve(programs["initdb"] or "", programs["postgres"] or "", folder)
+        yield from _serve(programs["initdb"] or "", programs["postgres"] or "", folder, port)
     finally:
         shutil.rmtree(folder)
 
 
-def _serve(initdb: str, postgres: str, folder: Path) -> Iterator[PostgresServer]:
+def _serve(initdb: str, postgres: str, folder: Path, port: int | None) -> Iterator[PostgresServer]:
     """Make a cluster in the folder and serve it."""
     data = folder / "data"
     make = [
@@ -72,7 +116,8 @@ def _serve(initdb: str, postgres: str, folder: Path) -> Iterator[PostgresServer]
         str(data),
         "-U",
         _USER,
-        "--auth=trust",
+        "--auth-local=trust",
+        "--auth-host=scram-sha-256",
         "--no-sync",
         "--no-locale",
         "-EUTF8",
@@ -81,18 +126,16 @@ def _serve(initdb: str, postgres: str, folder: Path) -> Iterator[PostgresServer]
         [*_as_ordinary_user(), *make], check=True, capture_output=True, cwd=folder, timeout=_LIMIT_S
     )
     # -F: a test's database need not survive a power cut.
-    serve = [postgres, "-D", str(data), "-k", str(folder), "-c", "listen_addresses=", "-F"]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [*_as_ordinary_user(), *serve], cwd=folder, stdout=log, stderr=subprocess.STDOUT
-        )
+    listen = ["-c", f"listen_addresses={'127.0.0.1' if port else ''}"]
+    if port:
+        listen += ["-p", str(port)]
+    serve = [postgres, "-D", str(data), "-k", str(folder), *listen, "-F"]
+    server = PostgresServer(folder, port, [*_as_ordinary_user(), *serve])
+    server.start()
     try:
-        handle = PostgresServer(folder)
-        _wait_until_ready(handle, server, folder / "log")
-        yield handle
+        yield server
     finally:
-        server.send_signal(signal.SIGINT)  # fast shutdown
-        server.wait(_LIMIT_S)
+        server.stop()
 
 
 def _as_ordinary_user() -> list[str]:

@@ -1,0 +1,15 @@
+"""Which workers do which tasks, where there are several machines (CeleryExecutor).
+
+Airflow's LocalExecutor does everything itself and does not look at queues.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+CONVERT: Final = "convert"
+"""Conversions: bound by the disk and by memory, each with a sandbox in the worker's own tmpfs."""
+CASA: Final = "casa"
+"""Whatever reads or writes the data of an MS: flags, solutions, fits, images."""
+LIGHT: Final = "light"
+"""All else, the default of every task: seconds and little memory, and never behind the others."""
