@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from dsa110_contimg.settings import get_settings
 from dsa110_contimg.storage.ms_access import canonical_ms
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ MS_POOL: Final = "one-per-measurement-set"
 """Stands for the pool of the run's MS in the DAG file."""
 
 POOL_PREFIX: Final = "ms-"
-IDLE_TIME: Final = timedelta(days=7)
-"""A pool goes when its last task ended this long ago."""
 
 
 def ms_pool_name(ms_path: str) -> str:
@@ -111,7 +110,7 @@ def _insert_for(dialect: str) -> Any:
 
 
 def reap_idle_pools(session: Session, *, now: datetime) -> int:
-    """Delete the pools of MSs that no task uses and none has used for long.
+    """Delete the pools of MSs that no task uses and none has used for as long as settings say.
 
     Parameters
     ----------
@@ -130,13 +129,14 @@ def reap_idle_pools(session: Session, *, now: datetime) -> int:
     from airflow.utils.state import State
     from sqlalchemy import delete, exists, or_
 
+    idle = timedelta(days=get_settings().retain_pools_days)
     unfinished = [state for state in State.unfinished if state is not None]
     needed = exists().where(
         TaskInstance.pool == Pool.pool,
         or_(
             TaskInstance.state.is_(None),
             TaskInstance.state.in_(unfinished),
-            TaskInstance.end_date > now - IDLE_TIME,
+            TaskInstance.end_date > now - idle,
         ),
     )
     result = session.connection().execute(

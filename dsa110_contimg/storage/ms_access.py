@@ -235,7 +235,7 @@ def _make_writable(ms: Path) -> None:
 @contextmanager
 def _no_write_access(ms: Path) -> Iterator[None]:
     """Protect a published MS, in case that a killed writer left it writable."""
-    if manifest_path(ms).exists():
+    if manifest_path(ms).exists() and ms.exists():
         _protect(ms)
     yield
 
