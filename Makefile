@@ -6,10 +6,11 @@ RUN := $(VENV)/bin/dsa110-contimg
 SOURCES := dsa110_contimg dags plugins tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup night airflow test test-quick faults soak bench check format lock clean
+.PHONY: help setup night airflow cluster test test-quick faults faults-airflow soak bench check format \
+	lock clean
 
 help:  ## List the commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.ready  ## Make .venv with everything pinned (others call it)
 
@@ -23,15 +24,24 @@ night: setup  ## Simulate a short night and process it through Airflow: the main
 airflow: setup  ## Keep Airflow's UI running, to look around and trigger DAGs by hand
 	$(RUN) airflow --work-dir $(WORK)
 
+cluster:  ## Start Airflow for several users and machines in containers; .env holds its secrets
+	@[ -z "$$(find . -maxdepth 1 -name .env -perm /077)" ] || \
+	    { echo "refused: .env holds secrets and is open to others (chmod 600 .env)" >&2; exit 1; }
+	docker compose build
+	docker compose up --detach --wait
+
 test: setup  ## Run the whole test suite
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not airflow and not fault"
-	$(VENV)/bin/python -m pytest -m "airflow or fault"  # they look at all processes of the machine
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not fault and not alone"
+	$(VENV)/bin/python -m pytest -m "fault or alone"  # they kill, and look at all processes
 
 test-quick: setup  ## Run the tests that take seconds
 	$(VENV)/bin/python -m pytest -m "not slow and not airflow"
 
 faults: setup  ## Every fault sweep in its long form (25 minutes)
 	FAULT_SWEEP=long $(VENV)/bin/python -m pytest tests/faults tests/airflow/test_imaging_faults.py
+
+faults-airflow: setup  ## Kill every part of a running Airflow at many instants (half an hour)
+	AIRFLOW_FAULT_SWEEP=long $(VENV)/bin/python -m pytest -s tests/airflow/test_night_faults.py
 
 soak: setup  ## Convert 1,000 small groups in sequence and 8 at a time, some killed at random (15 minutes)
 	FAULT_SWEEP=long SOAK_GROUPS=1000 $(VENV)/bin/python -m pytest tests/faults/test_soak.py

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from dsa110_contimg.calibration.models import SolveOutcome, SolveState
 from dsa110_contimg.errors import ContimgError, ScienceQualityError
+from dsa110_contimg.orchestration import metrics
 from dsa110_contimg.orchestration.ms_requests import (
     ImageRequest,
+    check_catalogue,
     known_sources,
     ledger_of,
-    record_ms_failure,
-    span_log,
+    work_on_ms,
 )
-from dsa110_contimg.orchestration.spans import task_span
 from dsa110_contimg.settings import get_settings
 
 if TYPE_CHECKING:
@@ -50,8 +48,8 @@ def flag(request: ImageRequest, purpose: str) -> str:
     from dsa110_contimg.flagging.models import FlagOptions
 
     settings = get_settings()
-    with _work_on(request, purpose):
-        group_id, ledger = ledger_of(request)
+    with work_on_ms(request, purpose, fatal=ContimgError) as (group_id, ledger):
+        check_catalogue(request)
         record = flag_ms(
             FlagOptions(
                 ms_path=request.ms,
@@ -62,6 +60,7 @@ def flag(request: ImageRequest, purpose: str) -> str:
             )
         )
     ledger.save_flagging(record.model_copy(update={"group_id": group_id}))
+    metrics.gauge(metrics.FLAGGED_FRACTION, record.after.fraction)
     dead = f", dead antennas: {', '.join(a.name for a in record.dead)}" if record.dead else ""
     return f"{record.after.fraction:.1%} flagged{dead}"
 
@@ -86,32 +85,42 @@ def solve(request: ImageRequest, purpose: str) -> str:
     ContimgError
         If there are no solutions, or poor ones; on record too.
     """
+    with work_on_ms(request, purpose) as (group_id, ledger):
+        transit = _find_transit(request)
+        if transit is None:
+            _disappoint(ledger, group_id)
+            return "no calibrator transits in this group"
+        outcome = SolveOutcome(
+            group_id=group_id, calibrator=transit.calibrator.name, state=SolveState.FAILED
+        )
+        return _solve(request, purpose, transit, outcome, ledger)
+
+
+def _solve(
+    request: ImageRequest,
+    purpose: str,
+    transit: Transit,
+    outcome: SolveOutcome,
+    ledger: NightLedger,
+) -> str:
+    """Solve on a calibrator, and put on record what came of it."""
     from dsa110_contimg.calibration.set_files import read_set, set_dir
     from dsa110_contimg.calibration.solve import SolveOptions, solve_ms
 
-    transit = _find_transit(request)
-    group_id, ledger = ledger_of(request)
-    if transit is None:
-        _disappoint(ledger, group_id)
-        return "no calibrator transits in this group"
     settings = get_settings()
     start = time.perf_counter()
-    outcome = SolveOutcome(
-        group_id=group_id, calibrator=transit.calibrator.name, state=SolveState.FAILED
-    )
     try:
-        with task_span(request.ms, purpose, span_log()):
-            solutions = solve_ms(
-                SolveOptions(
-                    ms_path=request.ms,
-                    calibrator=transit.calibrator,
-                    known_sources=[s for s in known_sources(request) if s.flux_jy is not None],
-                    access_log=settings.logs_dir / "ms_access.jsonl",
-                    log_dir=settings.logs_dir / "calibration",
-                    purpose=purpose,
-                    reprocess=request.reprocess,
-                )
+        solutions = solve_ms(
+            SolveOptions(
+                ms_path=request.ms,
+                calibrator=transit.calibrator,
+                known_sources=[s for s in known_sources(request) if s.flux_jy is not None],
+                access_log=settings.logs_dir / "ms_access.jsonl",
+                log_dir=settings.logs_dir / "calibration",
+                purpose=purpose,
+                reprocess=request.reprocess,
             )
+        )
     except ContimgError as error:
         is_refusal = isinstance(error, ScienceQualityError)
         set_id = f"{request.group_id}_{outcome.calibrator}"
@@ -122,15 +131,21 @@ def solve(request: ImageRequest, purpose: str) -> str:
             "reason": f"{error.reason}: {error}",
             "seconds": time.perf_counter() - start,
         }
-        ledger.save_solve(outcome.model_copy(update=update))
+        _record_solve(ledger, outcome.model_copy(update=update))
         raise
     update = {
         "state": SolveState.SOLVED,
         "solutions": solutions,
         "seconds": time.perf_counter() - start,
     }
-    ledger.save_solve(outcome.model_copy(update=update))
+    _record_solve(ledger, outcome.model_copy(update=update))
     return f"solved: {solutions.set_id}"
+
+
+def _record_solve(ledger: NightLedger, outcome: SolveOutcome) -> None:
+    """Put on record what came of a solve, and count it."""
+    ledger.save_solve(outcome)
+    metrics.count_solve(outcome.state)
 
 
 def find_awaited(request: ImageRequest) -> list[str]:
@@ -158,7 +173,7 @@ def find_awaited(request: ImageRequest) -> list[str]:
     if settings.calibration_wait == "last" or plan is None:
         return []
     nearest = _nearest_groups(plan, group_id, settings.calibration_max_hours)
-    return [group for group in nearest if not ledger.is_decided(group)]
+    return [group for group in nearest if not ledger.is_decided(group, anew=request.reprocess)]
 
 
 def apply(request: ImageRequest, purpose: str) -> str:
@@ -184,8 +199,7 @@ def apply(request: ImageRequest, purpose: str) -> str:
     from dsa110_contimg.calibration.apply import ApplyOptions, apply_calibration
 
     settings = get_settings()
-    with _work_on(request, purpose):
-        group_id, ledger = ledger_of(request)
+    with work_on_ms(request, purpose, fatal=ContimgError) as (group_id, ledger):
         record = apply_calibration(
             ApplyOptions(
                 ms_path=request.ms,
@@ -197,17 +211,6 @@ def apply(request: ImageRequest, purpose: str) -> str:
         )
     ledger.save_calibration(record.model_copy(update={"group_id": group_id}))
     return record.sentence
-
-
-@contextmanager
-def _work_on(request: ImageRequest, purpose: str) -> Iterator[None]:
-    """Log the span of the work on an MS; put on record that nothing more can come of it."""
-    try:
-        with task_span(request.ms, purpose, span_log()):
-            yield
-    except ContimgError as error:
-        record_ms_failure(request, error)
-        raise
 
 
 def _disappoint(ledger: NightLedger, group_id: str) -> None:

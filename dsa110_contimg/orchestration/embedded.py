@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import select
 import signal
@@ -15,7 +16,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -29,10 +32,15 @@ from dsa110_contimg.orchestration.runs import IMAGE_DAG, NIGHT_DAG
 from dsa110_contimg.orchestration.sqlite import use_write_ahead_log
 from dsa110_contimg.settings import Settings
 
+_log = logging.getLogger(__name__)
+
 _LOG_TAIL_LINES = 20
 _POLL_S = 0.25
 _GRACE_S = 6.0
 _START_TIMEOUT_S = 180.0
+_MOST_RESTARTS = 3
+_RESTARTS_WITHIN_S = 600.0
+"""A service that ends oftener than this in this time has a reason that a restart does not mend."""
 
 _API_SERVER_CONNECT_ARGS = "dsa110_contimg.orchestration.sqlite.API_SERVER_CONNECT_ARGS"
 _OWN_ENVIRONMENT = {
@@ -42,6 +50,14 @@ _OWN_ENVIRONMENT = {
     }
 }
 """Settings of single services."""
+_SERVICES: dict[str, tuple[str, ...]] = {
+    "api-server": (),
+    "dag-processor": (),
+    "triggerer": ("--skip-serve-logs",),
+    "scheduler": ("--skip-serve-logs",),
+}
+"""Options of the services, in the order of their start: the first tasks of the scheduler call the
+api-server."""
 
 
 class EmbeddedAirflow:
@@ -56,7 +72,10 @@ class EmbeddedAirflow:
     parallelism : int, optional
         Number of tasks that run at once; the number of cores, but at least 3, by default.
     schedule : bool, optional
-        Whether nights are also started by the clock.
+        Whether `nightly_transit` has a schedule; without one, nights are started by hand only.
+    clock : bool, optional
+        Whether runs are started by the clock, as their schedules say; a backfill needs a
+        schedule, but no clock.
     """
 
     def __init__(
@@ -66,13 +85,16 @@ class EmbeddedAirflow:
         port: int | None = None,
         parallelism: int | None = None,
         schedule: bool = True,
+        clock: bool = True,
     ):
         self.home = AirflowHome(settings)
         self._port = port or choose_port()
         self._environment: dict[str, str] = {}
         self._parallelism = parallelism or max(3, os.cpu_count() or 1)
-        self._schedule = schedule
+        self._schedule, self._clock = schedule, clock
         self._services: dict[str, subprocess.Popen[bytes]] = {}
+        self._ended_s: defaultdict[str, list[float]] = defaultdict(list)
+        self._is_up = False
         self._cleanup = contextlib.ExitStack()
         self.url = f"http://{LOOPBACK}:{self._port}"
         self.client = AirflowClient(self.url)
@@ -85,9 +107,13 @@ class EmbeddedAirflow:
             cleanup.enter_context(_sigterm_as_exit())
             cleanup.callback(self.client.close)
             self._environment = self.home.environment(
-                port=self._port, parallelism=self._parallelism, schedule=self._schedule
+                port=self._port,
+                parallelism=self._parallelism,
+                schedule=self._schedule,
+                clock=self._clock,
             )
             self._migrate()
+            self._forget()
             # Pays the imports of conversions once per Airflow, not once per group.
             server = cleanup.enter_context(
                 fork_server(self.service_log("forkserver"), self._environment)
@@ -95,6 +121,7 @@ class EmbeddedAirflow:
             self._environment[SOCKET_VARIABLE] = str(server)
             cleanup.callback(self._stop)
             self._start_services()
+            self._is_up = True
             self._cleanup = cleanup.pop_all()
         return self
 
@@ -107,7 +134,7 @@ class EmbeddedAirflow:
         self._cleanup.close()
 
     def wait(self, seconds: float) -> None:
-        """Wait, but no longer than all services live.
+        """Wait, but no longer than all services live; one that ended is started again.
 
         Parameters
         ----------
@@ -117,7 +144,8 @@ class EmbeddedAirflow:
         Raises
         ------
         TransientError
-            If a service ended; the message holds the end of its log.
+            If a service ended before all were ready, or for the fourth time in ten minutes; the
+            message holds the end of its log.
         """
         descriptors = {os.pidfd_open(guard.pid): name for name, guard in self._services.items()}
         try:
@@ -126,9 +154,7 @@ class EmbeddedAirflow:
             for descriptor in descriptors:
                 os.close(descriptor)
         for descriptor in ended:
-            name = descriptors[descriptor]
-            status = self._services[name].wait()
-            raise self._service_error(name, f"ended with status {status}")
+            self._restart(descriptors[descriptor])
 
     def service_log(self, name: str) -> Path:
         """Name the log of a service.
@@ -161,26 +187,40 @@ class EmbeddedAirflow:
         current = version("apache-airflow")
         if self.home.database.exists() and stamp.exists() and stamp.read_text() == current:
             return
-        migration = self._start("db", "db", "migrate")
-        try:
-            if migration.wait(_START_TIMEOUT_S) != 0:
-                raise self._service_error("db", "could not be migrated")
-        finally:
-            _stop_all([migration])
+        if not self._change_database("db", "migrate"):
+            raise self._service_error("db", "could not be migrated")
         use_write_ahead_log(self.home.database)
         stamp.write_text(current)
+
+    def _forget(self) -> None:
+        """Remove what the database holds of runs that are old enough, once a day."""
+        days, stamp = self.home.settings.retain_airflow_days, self.home.path / "cleaned"
+        today = datetime.now(UTC)
+        if days is None or (stamp.exists() and stamp.read_text() == f"{today:%Y-%m-%d}"):
+            return
+        before = (today - timedelta(days=days)).isoformat(timespec="seconds")
+        command = ("db", "clean", "--clean-before-timestamp", before, "--skip-archive", "--yes")
+        if self._change_database(*command):
+            stamp.write_text(f"{today:%Y-%m-%d}")
+        else:
+            # A night does not wait for that.
+            _log.warning("old runs could not be forgotten; log: %s", self.service_log("db"))
+
+    def _change_database(self, *command: str) -> bool:
+        """Run a command on the database while no service uses it; whether it succeeded."""
+        change = self._start("db", *command)
+        try:
+            return change.wait(_START_TIMEOUT_S) == 0
+        finally:
+            _stop_all([change])
 
     def _start_services(self) -> None:
         """Start everything; the scheduler last, for its first tasks call the api-server."""
         started = time.time()
-        for name, options in (
-            ("api-server", ()),
-            ("dag-processor", ()),
-            ("triggerer", ("--skip-serve-logs",)),
-        ):
+        for name, options in _SERVICES.items():
+            if name == "scheduler":
+                self._wait_until(self._api_answers, "api-server")
             self._services[name] = self._start(name, name, *options)
-        self._wait_until(self._api_answers, "api-server")
-        self._services["scheduler"] = self._start("scheduler", "scheduler", "--skip-serve-logs")
         self._wait_until(lambda: self._is_healthy("scheduler", started), "scheduler")
         self._wait_until(lambda: self._is_healthy("triggerer", started), "triggerer")
         self._wait_until(
@@ -188,9 +228,27 @@ class EmbeddedAirflow:
             "dag-processor",
         )
 
+    def _restart(self, name: str) -> None:
+        """Start a service that ended again, as a supervisor would, unless it ends all the time."""
+        guard = self._services[name]
+        status = guard.wait()
+        if guard.stdin:
+            guard.stdin.close()
+        now_s = time.monotonic()
+        recent = [then_s for then_s in self._ended_s[name] if now_s - then_s < _RESTARTS_WITHIN_S]
+        if not self._is_up or len(recent) >= _MOST_RESTARTS:
+            raise self._service_error(name, f"ended with status {status}")
+        _log.warning("Airflow's %s ended with status %d and is started again", name, status)
+        self._ended_s[name] = [*recent, now_s]
+        self._services[name] = self._start(name, name, *_SERVICES[name])
+
+    def _environment_of(self, name: str) -> dict[str, str]:
+        """Make the environment of one service."""
+        return self._environment | _OWN_ENVIRONMENT.get(name, {})
+
     def _start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
-        """Start one Airflow command under a guard; its log begins anew."""
-        with self.service_log(name).open("wb") as log:
+        """Start one Airflow command under a guard; its log begins anew with this Airflow."""
+        with self.service_log(name).open("ab" if self._is_up else "wb") as log:
             return subprocess.Popen(
                 [
                     *(sys.executable, "-P", "-m", "dsa110_contimg.orchestration.guard"),
@@ -199,7 +257,7 @@ class EmbeddedAirflow:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=self._environment | _OWN_ENVIRONMENT.get(name, {}),
+                env=self._environment_of(name),
                 cwd=self.home.path,
                 # Ctrl-C reaches this process alone, which then ends the services in order.
                 start_new_session=True,
@@ -325,6 +383,4 @@ def choose_port(preferred: int = 0) -> int:
 
 def _timestamp(moment: str | None) -> float:
     """Read an ISO 8601 moment as seconds since 1970; 0 for none."""
-    from datetime import datetime
-
     return datetime.fromisoformat(moment).timestamp() if moment else 0.0

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from dsa110_contimg.errors import TransientError
+from dsa110_contimg.orchestration.queues import LIGHT
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.retry_policy import RetryPolicy
@@ -53,6 +54,7 @@ def default_args() -> dict[str, Any]:
     """
     return {
         "owner": "dsa110-contimg",
+        "queue": LIGHT,
         "retries": RETRIES,
         "retry_delay": RETRY_DELAY,
         "retry_exponential_backoff": 2.0,

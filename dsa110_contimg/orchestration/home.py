@@ -14,6 +14,10 @@ from dsa110_contimg.errors import InputError
 from dsa110_contimg.settings import CONFIG_FILE_VARIABLE, Settings
 
 LOOPBACK = "127.0.0.1"
+_NOT_INHERITED = ("AIRFLOW_", "DSA110_CONTIMG_AIRFLOW_")
+"""Beginnings of the names of variables that are about another Airflow, or a login to it."""
+_INHERITED = "AIRFLOW_CONN_"
+"""But these are servers and credentials that the operator hands over."""
 
 
 class AirflowHome:
@@ -35,14 +39,19 @@ class AirflowHome:
 
     def prepare(self) -> None:
         """Make the directories; the home is its owner's alone, for it holds secrets."""
-        for folder in (self.path, self.logs_dir, self.cache_dir / "astropy"):
-            folder.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(mode=0o700, exist_ok=True)
         self.path.chmod(0o700)
+        for folder in (self.logs_dir, self.cache_dir / "astropy"):
+            folder.mkdir(parents=True, exist_ok=True)
 
-    def environment(self, *, port: int, parallelism: int, schedule: bool) -> dict[str, str]:
+    def environment(
+        self, *, port: int, parallelism: int, schedule: bool, clock: bool = True
+    ) -> dict[str, str]:
         """Make the environment of the services and, through them, of the tasks.
 
-        Airflow's variables of the caller are left out: they could point at another database.
+        Airflow's variables of the caller are left out, for they could point at another database;
+        all but connections, which alerts are sent through.
 
         Parameters
         ----------
@@ -51,21 +60,24 @@ class AirflowHome:
         parallelism : int
             Number of tasks that run at once.
         schedule : bool
-            Whether nights are also started by the clock.
+            Whether `nightly_transit` has a schedule.
+        clock : bool, optional
+            Whether runs are started by the clock.
 
         Returns
         -------
         dict of str to str
             The whole environment.
         """
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW_")}
+        inherited = {name: v for name, v in os.environ.items() if _is_inherited(name)}
         url = f"http://{LOOPBACK}:{port}"
         return {
             **inherited,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{inherited.get('PATH', '')}",
-            **self._settings_variables(schedule=schedule),
+            **self._settings_variables(schedule=schedule, clock=clock),
             **self._cache_variables(),
             **self._secret_variables(),
+            **self._telemetry_variables(),
             "AIRFLOW_HOME": str(self.path),
             **_airflow_options(
                 {
@@ -94,10 +106,17 @@ class AirflowHome:
                         "job_heartbeat_sec": 2,
                         "scheduler_heartbeat_sec": 2,
                         "scheduler_idle_sleep_time": 0.5,
+                        "use_job_schedule": clock,
+                        # Longer than the api-server takes to come back: without it no task
+                        # can give a sign of life.
                         "task_instance_heartbeat_timeout": 60,
-                        "orphaned_tasks_check_interval": 60,
+                        # Of a scheduler that was killed; cheap to ask for.
+                        "orphaned_tasks_check_interval": 10,
                     },
-                    "triggerer": {"job_heartbeat_sec": 2},
+                    "triggerer": {
+                        "job_heartbeat_sec": 2,
+                        "triggerer_health_check_threshold": 15,
+                    },
                     "dag_processor": {
                         "parsing_processes": 1,
                         "dag_bundle_storage_path": self.path / "bundles",
@@ -109,6 +128,10 @@ class AirflowHome:
                         # A supervisor that misses the end of its task notices it this much
                         # later, with its slot taken.
                         "min_heartbeat_interval": 1,
+                        # Tasks outlive a restart of the api-server: together some 50 s, where
+                        # Airflow's own values give up after 5 to 15 s.
+                        "execution_api_retries": 20,
+                        "execution_api_retry_wait_max": 5,
                     },
                     "logging": {
                         "base_log_folder": self.logs_dir / "tasks",
@@ -120,27 +143,53 @@ class AirflowHome:
             ),
         }
 
-    def _settings_variables(self, *, schedule: bool) -> dict[str, str]:
+    def _settings_variables(self, *, schedule: bool, clock: bool) -> dict[str, str]:
         """Hand the settings on, with absolute paths: services run in another directory."""
         variables = {
-            f"DSA110_CONTIMG_{name.upper()}": str(
-                value.absolute() if isinstance(value, Path) else value
-            )
+            f"DSA110_CONTIMG_{name.upper()}": _as_variable(value)
             for name, value in self.settings
             if value is not None
         }
         if not schedule:
             variables["DSA110_CONTIMG_SCHEDULE"] = ""
+        if not (schedule and clock):
+            # Who runs nights by hand has their files.
+            variables["DSA110_CONTIMG_SETTLE_S"] = "0"
         # All fields are in the environment: no file may add to them.
         variables[CONFIG_FILE_VARIABLE] = os.devnull
         return variables
 
     def _metrics_options(self) -> dict[str, object]:
         """Have Airflow send its metrics, if there is somebody to listen."""
-        if self.settings.statsd_address is None:
-            return {"statsd_on": False}
-        host, port = self.settings.statsd_address.split(":")
-        return {"statsd_on": True, "statsd_host": host, "statsd_port": port}
+        statsd, otel = self.settings.statsd_address, self.settings.otel_address
+        if statsd and otel:
+            raise InputError(
+                "statsd_address and otel_address are both set: Airflow sends to one of them",
+                reason="two_metrics_servers",
+                remedy="set one; an OpenTelemetry collector can take statsd's messages, too",
+            )
+        host, _, port = (statsd or "localhost:8125").partition(":")
+        return {
+            "statsd_on": statsd is not None,
+            "statsd_host": host,
+            "statsd_port": port,
+            "otel_on": otel is not None,
+        }
+
+    def _telemetry_variables(self) -> dict[str, str]:
+        """Say by OpenTelemetry's own variables where the collector is, if there is one."""
+        if self.settings.otel_address is None:
+            return {}
+        return {
+            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": (
+                f"http://{self.settings.otel_address}/v1/metrics"
+            ),
+            "OTEL_SERVICE_NAME": "dsa110-contimg",
+            # Each task is a process that counts from 0: only what is new can be added up.
+            "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta",
+            # A collector that is down must not hold up the end of each task.
+            "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT": "2",
+        }
 
     def _cache_variables(self) -> dict[str, str]:
         """Keep the libraries' caches inside the work directory."""
@@ -168,6 +217,18 @@ class AirflowHome:
                 json.dump(made, file)
         read: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
         return read
+
+
+def _is_inherited(name: str) -> bool:
+    """Whether a variable of the caller reaches Airflow."""
+    return name.startswith(_INHERITED) or not name.startswith(_NOT_INHERITED)
+
+
+def _as_variable(value: object) -> str:
+    """Write a setting as its environment variable has it, with absolute paths."""
+    if isinstance(value, list):
+        return os.pathsep.join(map(_as_variable, value))
+    return str(value.absolute() if isinstance(value, Path) else value)
 
 
 def _airflow_options(sections: dict[str, dict[str, object]]) -> dict[str, str]:

@@ -11,16 +11,12 @@ from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import ContimgError, InputError, ScienceQualityError, TransientError
 from dsa110_contimg.imaging.models import ImageSourceOptions
 from dsa110_contimg.models import Model
+from dsa110_contimg.orchestration.metrics import count_sources
 from dsa110_contimg.orchestration.ms_requests import (
     ImageRequest,
     known_sources,
-    ledger_of,
-    read_group_id,
-    record_ms_failure,
-    span_log,
+    work_on_ms,
 )
-from dsa110_contimg.orchestration.spans import task_span
-from dsa110_contimg.orchestration.transit_tasks import night_ledger
 from dsa110_contimg.photometry.models import BinningOptions, Photometry, SourceResult
 from dsa110_contimg.qa.record_models import ImagingPlan
 from dsa110_contimg.settings import get_settings
@@ -28,6 +24,7 @@ from dsa110_contimg.visibilities.models import MsInfo
 
 if TYPE_CHECKING:
     from dsa110_contimg.photometry.measure import MeasureOptions
+    from dsa110_contimg.qa.records import NightLedger
 
 _MOST_NAMED = 5
 """Failed sources that an error names."""
@@ -62,14 +59,8 @@ def plan_sources(request: ImageRequest, purpose: str) -> list[Source]:
     InputError
         If the MS is not published and whole, or the catalogue cannot be read.
     """
-    try:
-        with task_span(request.ms, purpose, span_log()):
-            group_id = read_group_id(request.ms)
-            sources = _select_sources(request)
-        ledger = night_ledger(request.night_of(group_id))
-    except InputError as error:
-        record_ms_failure(request, error)
-        raise
+    with work_on_ms(request, purpose, fatal=InputError) as (group_id, ledger):
+        sources = _select_sources(request)
     ledger.clear_ms_failure(group_id)
     if request.sources is None:
         # A few sources by hand do not change what the night owes.
@@ -124,12 +115,16 @@ def measure(request: ImageRequest, sources: list[Source], purpose: str) -> list[
     ContimgError
         If one failed, or not every window could be measured.
     """
-    from dsa110_contimg.photometry.measure import fit_for_images, measure_sources
+    from dsa110_contimg.photometry.measure import (
+        failed_measurement,
+        fit_for_images,
+        measure_sources,
+    )
 
     if not sources:
         return []
-    options = _measure_options(request, sources, purpose)
-    with task_span(request.ms, purpose, span_log()):
+    with work_on_ms(request, purpose) as (group_id, ledger):
+        options = _measure_options(request, group_id, sources, purpose)
         try:
             _require_calibrated(request)
             if request.photometry is Photometry.IMAGE:
@@ -137,14 +132,13 @@ def measure(request: ImageRequest, sources: list[Source], purpose: str) -> list[
                 return [ImagingJob(source=source, field_fit=fit) for source in sources]
             results = measure_sources(options)
         except ContimgError as error:
-            _record_all_failed(request, options, error)
+            failures = [failed_measurement(options, source, error) for source in sources]
+            _record(ledger, group_id, failures)
             raise
-    group_id, ledger = ledger_of(request)
-    for result in results:
-        ledger.save_source(group_id, result)
-    failed = [result for result in results if not result.success]
-    if failed:
-        raise _incomplete(failed)
+        _record(ledger, group_id, results)
+        failed = [result for result in results if not result.success]
+        if failed:
+            raise _incomplete(failed)
     return []
 
 
@@ -172,27 +166,33 @@ def image(request: ImageRequest, job: ImagingJob, purpose: str) -> SourceResult:
     """
     from dsa110_contimg.imaging.image_source import failed_result, image_source
 
-    measured = _measure_options(request, [job.source], purpose)
-    shared = measured.model_dump(include=set(ImageSourceOptions.model_fields))
-    options = ImageSourceOptions.model_validate(
-        {**shared, "source": job.source, "field_fit": job.field_fit}
-    )
-    group_id, ledger = ledger_of(request)
     start = time.perf_counter()
-    try:
-        with task_span(request.ms, purpose, span_log()):
+    with work_on_ms(request, purpose) as (group_id, ledger):
+        measured = _measure_options(request, group_id, [job.source], purpose)
+        shared = measured.model_dump(include=set(ImageSourceOptions.model_fields))
+        options = ImageSourceOptions.model_validate(
+            {**shared, "source": job.source, "field_fit": job.field_fit}
+        )
+        try:
             _require_calibrated(request)
             result = image_source(options)
-    except ContimgError as error:
-        failed = failed_result(
-            options, f"{error.reason}: {error}", seconds=time.perf_counter() - start
-        )
-        ledger.save_source(group_id, failed)
-        raise
-    ledger.save_source(group_id, result)
-    if not result.success:
-        raise _incomplete([result])
+        except ContimgError as error:
+            failed = failed_result(
+                options, f"{error.reason}: {error}", seconds=time.perf_counter() - start
+            )
+            _record(ledger, group_id, [failed])
+            raise
+        _record(ledger, group_id, [result])
+        if not result.success:
+            raise _incomplete([result])
     return result
+
+
+def _record(ledger: NightLedger, group_id: str, results: Sequence[SourceResult]) -> None:
+    """Put on record what came of sources, and count them."""
+    for result in results:
+        ledger.save_source(group_id, result)
+    count_sources(results)
 
 
 def _require_calibrated(request: ImageRequest) -> None:
@@ -207,12 +207,13 @@ def _require_calibrated(request: ImageRequest) -> None:
         )
 
 
-def _measure_options(request: ImageRequest, sources: list[Source], purpose: str) -> MeasureOptions:
+def _measure_options(
+    request: ImageRequest, group_id: str, sources: list[Source], purpose: str
+) -> MeasureOptions:
     """Say how sources are measured."""
     from dsa110_contimg.photometry.measure import MeasureOptions
 
     settings = get_settings()
-    group_id = read_group_id(request.ms)
     return MeasureOptions(
         ms_path=request.ms,
         products_dir=settings.products_dir / request.night_of(group_id) / group_id,
@@ -231,15 +232,6 @@ def _measure_options(request: ImageRequest, sources: list[Source], purpose: str)
         log_dir=settings.logs_dir / "imaging" / group_id,
         purpose=purpose,
     )
-
-
-def _record_all_failed(request: ImageRequest, options: MeasureOptions, error: ContimgError) -> None:
-    """Put on record that no source could be measured."""
-    from dsa110_contimg.photometry.measure import failed_measurement
-
-    group_id, ledger = ledger_of(request)
-    for source in options.sources:
-        ledger.save_source(group_id, failed_measurement(options, source, error))
 
 
 def judge_sources(

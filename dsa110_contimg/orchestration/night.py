@@ -119,16 +119,20 @@ def run_night(
     run_id = f"night__{options.date}__{stamp}"
     conf = {"date": options.date}
     if options.sources_file is not None:
-        conf["sources_file"] = str(options.sources_file.absolute())
+        catalogue = options.sources_file.absolute()
+        conf["sources_file"] = str(catalogue)
+        # What runs may name is limited for those who trigger them, not for who owns the machine.
+        roots = [*settings.allowed_roots, catalogue.parent]
+        settings = settings.model_copy(update={"allowed_roots": roots})
     say("starting Airflow")
     started_s = time.time()
     clock = time.monotonic()
     with EmbeddedAirflow(settings, schedule=False) as airflow:
         seconds["start"] = time.monotonic() - clock
-        _end_runs(airflow.client, f"night__{options.date}__")
+        end_runs(airflow.client, f"night__{options.date}__")
         say(f"Airflow runs at {airflow.url}; triggering {NIGHT_DAG} for {options.date}")
         clock = time.monotonic()
-        with _unpaused(airflow.client), _ended_with_us(airflow.client, run_id):
+        with unpaused(airflow.client), _ended_with_us(airflow.client, run_id):
             airflow.client.trigger(NIGHT_DAG, run_id, conf)
             state = _watch(airflow, run_id, on_progress or (lambda _: None))
         seconds["run"] = time.monotonic() - clock
@@ -216,8 +220,16 @@ def _is_over(task: dict[str, Any]) -> bool:
     return task["state"] in {"success", "skipped", *_FAILED_STATES}
 
 
-def _end_runs(client: AirflowClient, name: str) -> None:
-    """Mark unfinished runs as failed, with the runs that they started."""
+def end_runs(client: AirflowClient, name: str) -> None:
+    """Mark unfinished runs as failed, with the runs that they started.
+
+    Parameters
+    ----------
+    client : AirflowClient
+        Airflow.
+    name : str
+        Part of the ids of the runs.
+    """
     for dag_id in (NIGHT_DAG, IMAGE_DAG):
         for run in client.dag_runs(dag_id, containing=name):
             if run["state"] not in FINISHED_STATES:
@@ -234,12 +246,23 @@ def _ended_with_us(client: AirflowClient, run_id: str) -> Iterator[None]:
     finally:
         if not finished:
             with contextlib.suppress(ContimgError):
-                _end_runs(client, run_id)
+                end_runs(client, run_id)
 
 
 @contextlib.contextmanager
-def _unpaused(client: AirflowClient) -> Iterator[None]:
-    """Let the DAG start runs for a while; it is paused until the operator wants nights."""
+def unpaused(client: AirflowClient) -> Iterator[None]:
+    """Let the DAG start runs for a while; it is paused until the operator wants nights.
+
+    Parameters
+    ----------
+    client : AirflowClient
+        Airflow.
+
+    Yields
+    ------
+    None
+        Nothing.
+    """
     dag = client.dag(NIGHT_DAG) or {}
     client.set_paused(NIGHT_DAG, paused=False)
     try:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from dsa110_contimg.conversion.models import ConversionResult, ConversionState, SubbandGroup
-from dsa110_contimg.errors import ContimgError, InputError
-from dsa110_contimg.orchestration.alerts import Alert, raise_alert
+from dsa110_contimg.errors import ContimgError, InputError, ScienceQualityError
+from dsa110_contimg.orchestration.alerts import alert_cleanup_failures
 from dsa110_contimg.orchestration.runs import Night
 from dsa110_contimg.qa.models import NightReport, Verdict
 from dsa110_contimg.qa.record_models import StageFailure, StageSeconds
@@ -34,29 +36,91 @@ def discover_groups(night: Night) -> list[SubbandGroup]:
     Raises
     ------
     ContimgError
-        If the input directory cannot be read; on record too.
+        If the run names what is not there, or the input directory cannot be read; on record too.
     """
     from dsa110_contimg.conversion.groups import find_groups
+    from dsa110_contimg.orchestration.alerts.space import check_room
 
+    check_room()
+    check_request(night)
+    settings = get_settings()
     ledger = night_ledger(night.date)
     start = time.perf_counter()
-    try:
+    with _failure_recorded(night):
         listing = find_groups(night.input_dir, night.start, night.end)
+    ledger.save_listing(listing, (night.start, night.end))
+    ledger.clear_stage_failure(DISCOVERY)
+    if not settings.settle_s:
+        ledger.clear_arrival(night.start)
+    groups = listing.groups
+    first = _plan_calibrators(night, groups) if settings.calibration == "on" else set()
+    groups = [group for group in groups if _is_asked_for(night, group)]
+    groups.sort(key=lambda group: group.group_id not in first)
+    ledger.save_stage_seconds(StageSeconds(stage=DISCOVERY, seconds=time.perf_counter() - start))
+    return groups
+
+
+def check_request(night: Night) -> None:
+    """Find out before the work whether what a run names is there.
+
+    Parameters
+    ----------
+    night : Night
+        The night.
+
+    Raises
+    ------
+    ContimgError
+        If the source catalogue cannot be read; on record too. The one of the settings is not
+        looked at here: without it the groups are still worth converting.
+    """
+    from dsa110_contimg.catalog.sources import read_sources
+
+    if night.sources_file != get_settings().sources_path:
+        with _failure_recorded(night):
+            read_sources(night.sources_file)
+
+
+@contextmanager
+def _failure_recorded(night: Night) -> Iterator[None]:
+    """Put on record that the night as a whole failed before it began."""
+    try:
+        yield
     except ContimgError as error:
-        ledger.save_stage_failure(
+        night_ledger(night.date).save_stage_failure(
             StageFailure(
                 stage=DISCOVERY, reason=f"{error.reason}: {error.message}", remedy=error.remedy
             )
         )
         raise
-    ledger.save_listing(listing)
-    ledger.clear_stage_failure(DISCOVERY)
-    groups = listing.groups
-    if get_settings().calibration == "on":
-        first = _plan_calibrators(night, groups)
-        groups = sorted(groups, key=lambda group: group.group_id not in first)
-    ledger.save_stage_seconds(StageSeconds(stage=DISCOVERY, seconds=time.perf_counter() - start))
-    return groups
+
+
+def _is_asked_for(night: Night, group: SubbandGroup) -> bool:
+    """Whether a group points where the run asks; if not, that goes on record."""
+    from dsa110_contimg.calibration.calibrator_plan import pointing_dec_deg
+
+    if night.dec_deg is None:
+        return True
+    try:
+        dec_deg = pointing_dec_deg(group)
+    except InputError:
+        # Its conversion says what is wrong with its files.
+        return True
+    if abs(dec_deg - night.dec_deg) <= night.dec_tolerance_deg:
+        return True
+    ledger = night_ledger(night.date)
+    earlier = ledger.find_conversion(group.group_id)
+    # What became of it in another run still holds.
+    if earlier is None or earlier.state is ConversionState.LEFT_OUT:
+        wanted = f"{night.dec_deg:+.3f} +- {night.dec_tolerance_deg:g} deg"
+        ledger.save_conversion(
+            ConversionResult(
+                group_id=group.group_id,
+                state=ConversionState.LEFT_OUT,
+                reason=f"points at declination {dec_deg:+.3f} deg; the run asked for {wanted}",
+            )
+        )
+    return False
 
 
 def _plan_calibrators(night: Night, groups: list[SubbandGroup]) -> set[str]:
@@ -76,7 +140,7 @@ def _plan_calibrators(night: Night, groups: list[SubbandGroup]) -> set[str]:
         plan = CalibratorPlan(
             min_apparent_jy=settings.calibrator_min_jy, transits=[], problems=[str(error)]
         )
-    night_ledger(night.date).save_calibrators(plan)
+    night_ledger(night.date).save_calibrators(plan, (night.start, night.end))
     return set(plan.solvable)
 
 
@@ -120,6 +184,7 @@ def convert(night: Night, group: SubbandGroup) -> ConversionResult:
                 timeout_s=settings.conversion_timeout_s,
                 lock_timeout_s=settings.ms_lock_timeout_s,
                 log_dir=settings.logs_dir / "conversion",
+                skip_existing=not night.reprocess,
             )
         )
     except ContimgError as error:
@@ -128,13 +193,12 @@ def convert(night: Night, group: SubbandGroup) -> ConversionResult:
         raise
     ledger.save_conversion(result)
     count_conversion(result, settings.sandbox_root)
-    for failure in result.cleanup_failures:
-        raise_alert(Alert(kind="cleanup_failure", subject=group.group_id, message=failure))
+    alert_cleanup_failures(result.cleanup_failures)
     return result
 
 
 def is_rejected(result: ConversionResult) -> bool:
-    """Tell whether a group was too incomplete to convert.
+    """Tell whether there is nothing to measure in a group, without a failure.
 
     Parameters
     ----------
@@ -144,9 +208,9 @@ def is_rejected(result: ConversionResult) -> bool:
     Returns
     -------
     bool
-        True if there is no MS, and no failure either.
+        True if it was too incomplete to convert, or its MS was removed since.
     """
-    return result.state is ConversionState.REJECTED
+    return result.ms_path is None
 
 
 def report_night(night: Night) -> dict[str, Any]:
@@ -174,27 +238,36 @@ def report_night(night: Night) -> dict[str, Any]:
     }
 
 
-def judge_night(date: str) -> str | None:
-    """Say what failed in a night, from its report.
+def judge_night(summary: Mapping[str, Any] | None) -> str:
+    """Say what a night came to, from its report.
 
     Parameters
     ----------
-    date : str
-        The night.
+    summary : mapping or None
+        What `report_night` returned; None if it failed.
 
     Returns
     -------
-    str or None
-        A sentence with the first reasons; None if nothing failed.
+    str
+        The headline of a night in which nothing failed.
+
+    Raises
+    ------
+    ScienceQualityError
+        If something failed, be it the report; the message has the first reasons.
     """
-    ledger = night_ledger(date)
+    from dsa110_contimg.orchestration.alerts.night import list_failures
+
+    if summary is None:
+        raise ScienceQualityError(
+            "the night has no report", reason="no_report", remedy="the log of its task says why"
+        )
+    ledger = night_ledger(summary["date"])
     report = NightReport.model_validate_json(ledger.report_json.read_text(encoding="utf-8"))
-    if report.verdict not in {Verdict.PARTIAL, Verdict.FAILED}:
-        return None
-    reasons = [f"{f.kind} {f.subject}: {f.reason.splitlines()[0]}" for f in report.failures[:5]]
-    more = len(report.failures) - len(reasons)
-    tail = [f"and {more} more"] if more > 0 else []
-    return "\n".join([report.headline, *reasons, *tail, f"Report: {ledger.report_html}"])
+    if report.verdict in {Verdict.PARTIAL, Verdict.FAILED}:
+        lines = [report.headline, *list_failures(report), f"Report: {ledger.report_html}"]
+        raise ScienceQualityError("\n".join(lines), reason="night_failed")
+    return report.headline
 
 
 def night_ledger(date: str) -> NightLedger:

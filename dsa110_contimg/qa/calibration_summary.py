@@ -31,7 +31,11 @@ from dsa110_contimg.qa.models import GroupOutcome, GroupReport, MsReport
 from dsa110_contimg.qa.reasons import split_reason
 from dsa110_contimg.qa.record_models import NightRecord
 
-_NO_MS = {GroupOutcome.FAILED: "not converted", GroupOutcome.REJECTED: "rejected"}
+_NO_MS = {
+    GroupOutcome.FAILED: "not converted",
+    GroupOutcome.REJECTED: "rejected",
+    GroupOutcome.LEFT_OUT: "left out",
+}
 _UNREADABLE = "its description cannot be read: the set was moved, removed or damaged"
 
 

@@ -45,6 +45,8 @@ class GroupOutcome(StrEnum):
     FAILED = "failed"
     REJECTED = "rejected"
     """Too few subbands."""
+    LEFT_OUT = "left-out"
+    """The run did not ask for it."""
     UNFINISHED = "unfinished"
     """No outcome on record: its task is still running, or was killed."""
 
@@ -55,6 +57,8 @@ class MsCondition(StrEnum):
     SOUND = "sound"
     GONE = "gone"
     """Neither MS nor manifest: removed since."""
+    REMOVED = "removed"
+    """Removed by housekeeping, as the settings say; the manifest tells what it was."""
     INCOMPLETE = "incomplete"
     """MS or manifest alone, or a damaged manifest."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from pydantic import Field
 
 from dsa110_contimg.calibration.calibrator_plan import CalibratorPlan
@@ -32,6 +34,26 @@ class StageFailure(Model):
     """Why, in a sentence."""
     remedy: str | None = None
     """What the operator can do about it."""
+
+
+class Looked(Model):
+    """Where the groups of a night were last looked for."""
+
+    start: datetime
+    """Start of the interval, UTC."""
+    end: datetime
+    """First moment that is not in it any more."""
+
+
+class Arrival(Model):
+    """Whether the files of an interval had arrived when a run closed it."""
+
+    start: datetime
+    """Start of the interval, UTC."""
+    is_settled: bool
+    """Whether none of them had changed for a while."""
+    sentence: str
+    """How it was known, or what the run did not wait for."""
 
 
 class StageSeconds(Model):
@@ -68,6 +90,8 @@ class NightRecord(Model):
     """UTC date, ``YYYY-MM-DD``."""
     listing: GroupListing | None = None
     """What was found in the input directory; None if nobody looked."""
+    arrivals: list[Arrival] = Field(default_factory=list)
+    """How the intervals of the night were closed, in order of time; none if nobody waited."""
     conversions: list[ConversionResult] = Field(default_factory=list)
     """In order of group."""
     calibrators: CalibratorPlan | None = None

@@ -8,20 +8,22 @@ and a record that cannot be read is itself reported.
 from __future__ import annotations
 
 from datetime import date as calendar_date
+from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
-
-from pydantic import ValidationError
 
 from dsa110_contimg.calibration.calibrator_plan import CalibratorPlan
 from dsa110_contimg.calibration.models import CalibrationRecord, SolveOutcome
 from dsa110_contimg.conversion.models import ConversionResult, GroupListing
-from dsa110_contimg.errors import InputError
+from dsa110_contimg.errors import InputError, name_os_error
 from dsa110_contimg.flagging.models import FlagRecord
 from dsa110_contimg.models import Model
 from dsa110_contimg.photometry.models import SourceResult
+from dsa110_contimg.qa.merging import Interval, merge_listings, merge_plans, was_looked_for
+from dsa110_contimg.qa.record_files import RecordT, only_writer, read_all, read_paths
 from dsa110_contimg.qa.record_models import (
+    Arrival,
     ImagingPlan,
+    Looked,
     MsFailure,
     NightRecord,
     StageFailure,
@@ -30,8 +32,8 @@ from dsa110_contimg.qa.record_models import (
 )
 from dsa110_contimg.storage.files import write_text_atomic
 
-RecordT = TypeVar("RecordT", bound=Model)
-
+_DISCOVERY_FILE = "discovery.json"
+_LOOKED_FILE = "looked.json"
 _CALIBRATORS_FILE = "calibrators.json"
 
 
@@ -88,15 +90,43 @@ class NightLedger:
         """
         return self.records_dir.is_dir()
 
-    def save_listing(self, listing: GroupListing) -> None:
+    def save_listing(self, listing: GroupListing, interval: Interval | None = None) -> None:
         """Record what discovery found.
 
         Parameters
         ----------
         listing : GroupListing
-            The night's groups and rejected files.
+            Groups and rejected files.
+        interval : tuple of datetime, optional
+            Where it looked: what is on record of other parts of the night stays. None: replaces
+            all.
         """
-        self._save("discovery.json", listing)
+        with only_writer(self.records_dir):
+            if interval is not None:
+                earlier = self._find(_DISCOVERY_FILE, GroupListing)
+                listing = merge_listings(earlier, listing, interval)
+                self._save(_LOOKED_FILE, Looked(start=interval[0], end=interval[1]))
+            self._save(_DISCOVERY_FILE, listing)
+
+    def save_arrival(self, arrival: Arrival) -> None:
+        """Record whether all files were there when the night was closed.
+
+        Parameters
+        ----------
+        arrival : Arrival
+            Replaces an earlier one of the same interval.
+        """
+        self._save(_arrival_file(arrival.start), arrival)
+
+    def clear_arrival(self, start: datetime) -> None:
+        """Forget how an interval was closed, when its files are taken as they are.
+
+        Parameters
+        ----------
+        start : datetime
+            Start of the interval.
+        """
+        self._clear(_arrival_file(start))
 
     def save_conversion(self, result: ConversionResult) -> None:
         """Record what became of a group.
@@ -108,15 +138,21 @@ class NightLedger:
         """
         self._save(f"conversions/{_file_name(result.group_id)}", result)
 
-    def save_calibrators(self, plan: CalibratorPlan) -> None:
+    def save_calibrators(self, plan: CalibratorPlan, interval: Interval | None = None) -> None:
         """Record which calibrators transit in the night.
 
         Parameters
         ----------
         plan : CalibratorPlan
-            Replaces an earlier one.
+            The transits.
+        interval : tuple of datetime, optional
+            Where they were looked for: what is on record of other parts of the night stays.
+            None: replaces all.
         """
-        self._save(_CALIBRATORS_FILE, plan)
+        with only_writer(self.records_dir):
+            if interval is not None:
+                plan = merge_plans(self.find_calibrators(), plan, interval)
+            self._save(_CALIBRATORS_FILE, plan)
 
     def find_calibrators(self) -> CalibratorPlan | None:
         """Read which calibrators transit in the night.
@@ -158,8 +194,41 @@ class NightLedger:
         """
         self._save(f"calibrations/{_file_name(record.group_id)}", record)
 
-    def is_decided(self, group_id: str) -> bool:
+    def is_decided(self, group_id: str, *, anew: bool = False) -> bool:
         """Say whether a calibrator's group can be waited for no longer.
+
+        Parameters
+        ----------
+        group_id : str
+            The group.
+        anew : bool, optional
+            Whether only that counts which was put on record since the groups of the night were
+            last looked for: the night is being done again.
+
+        Returns
+        -------
+        bool
+            True once it was solved or refused, or failed on its way there.
+        """
+        name = _file_name(group_id)
+        is_redone = anew and was_looked_for(self._find(_LOOKED_FILE, Looked), group_id)
+        since_ns = self._changed_ns(_DISCOVERY_FILE) if is_redone else 0
+
+        def find(folder: str, model: type[RecordT]) -> RecordT | None:
+            """Read a record of the group that counts."""
+            path = f"{folder}/{name}"
+            return self._find(path, model) if self._changed_ns(path) > since_ns else None
+
+        if self._changed_ns(f"solves/{name}") > since_ns:
+            return True
+        failure = find("ms_failures", MsFailure)
+        if failure is not None and not failure.is_retried:
+            return True
+        conversion = find("conversions", ConversionResult)
+        return conversion is not None and conversion.ms_path is None
+
+    def find_conversion(self, group_id: str) -> ConversionResult | None:
+        """Read what became of a group.
 
         Parameters
         ----------
@@ -168,17 +237,10 @@ class NightLedger:
 
         Returns
         -------
-        bool
-            True once it was solved or refused, or failed on its way there.
+        ConversionResult or None
+            None if it was not converted yet, or the record is damaged.
         """
-        name = _file_name(group_id)
-        if (self.records_dir / "solves" / name).exists():
-            return True
-        failure = self._find(f"ms_failures/{name}", MsFailure)
-        if failure is not None and not failure.is_retried:
-            return True
-        conversion = self._find(f"conversions/{name}", ConversionResult)
-        return conversion is not None and conversion.ms_path is None
+        return self._find(f"conversions/{_file_name(group_id)}", ConversionResult)
 
     def save_plan(self, plan: ImagingPlan) -> None:
         """Record which sources are to be imaged in an MS.
@@ -265,14 +327,15 @@ class NightLedger:
 
         def read(folder: str, model: type[RecordT]) -> list[RecordT]:
             """Read the records of one kind."""
-            return _read_all(self.records_dir / folder, model, unreadable)
+            return read_all(self.records_dir / folder, model, unreadable)
 
         groups = sorted(path for path in self.records_dir.glob("sources/*") if path.is_dir())
-        listings = _read_paths([self.records_dir / "discovery.json"], GroupListing, unreadable)
-        plans = _read_paths([self.records_dir / _CALIBRATORS_FILE], CalibratorPlan, unreadable)
+        listings = read_paths([self.records_dir / _DISCOVERY_FILE], GroupListing, unreadable)
+        plans = read_paths([self.records_dir / _CALIBRATORS_FILE], CalibratorPlan, unreadable)
         return NightRecord(
             date=self.date,
             listing=listings[0] if listings else None,
+            arrivals=read("arrivals", Arrival),
             conversions=read("conversions", ConversionResult),
             calibrators=plans[0] if plans else None,
             flaggings=read("flaggings", FlagRecord),
@@ -288,45 +351,31 @@ class NightLedger:
 
     def _save(self, name: str, record: Model) -> None:
         """Write one record whole or not at all."""
-        write_text_atomic(self.records_dir / name, record.model_dump_json(indent=1))
+        try:
+            write_text_atomic(self.records_dir / name, record.model_dump_json(indent=1))
+        except OSError as error:
+            raise name_os_error(error, f"cannot write the record {name} of {self.date}") from error
 
     def _find(self, name: str, model: type[RecordT]) -> RecordT | None:
         """Read one record, if it is there and whole."""
-        records = _read_paths([self.records_dir / name], model, [])
+        records = read_paths([self.records_dir / name], model, [])
         return records[0] if records else None
+
+    def _changed_ns(self, name: str) -> int:
+        """When a record was last written, in nanoseconds since 1970; 0 if it is not there."""
+        try:
+            return (self.records_dir / name).stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
 
     def _clear(self, name: str) -> None:
         """Remove a record if it is there."""
         (self.records_dir / name).unlink(missing_ok=True)
 
 
-def _read_all(
-    folder: Path, model: type[RecordT], unreadable: list[UnreadableRecord]
-) -> list[RecordT]:
-    """Read the records in a folder, leaving out those that are being written."""
-    paths = sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
-    return _read_paths(paths, model, unreadable)
-
-
-def _read_paths(
-    paths: list[Path], model: type[RecordT], unreadable: list[UnreadableRecord]
-) -> list[RecordT]:
-    """Read records; append the damaged ones to `unreadable` and pass over absent ones."""
-    records = []
-    for path in paths:
-        try:
-            records.append(model.model_validate_json(path.read_bytes()))
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            reason = error.strerror or str(error)
-            unreadable.append(UnreadableRecord(file=str(path.absolute()), reason=reason))
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            reason = f"{where}: {first['msg']}" if where else first["msg"]
-            unreadable.append(UnreadableRecord(file=str(path.absolute()), reason=reason))
-    return records
+def _arrival_file(start: datetime) -> str:
+    """Name the record of how an interval was closed."""
+    return f"arrivals/{_file_name(f'{start:%Y-%m-%dT%H:%M:%S}')}"
 
 
 def _is_date(text: str) -> bool:

@@ -47,6 +47,7 @@ from dsa110_contimg.qa.record_models import NightRecord
 from dsa110_contimg.qa.stages import list_stage_provenance, list_stage_times
 from dsa110_contimg.qa.verdict import find_failures, find_losses, judge
 from dsa110_contimg.storage.publish import manifest_path, read_manifest
+from dsa110_contimg.storage.removal import find_removed
 
 _PRODUCT_FILES = {
     "stamp": STAMP_FILE,
@@ -163,13 +164,18 @@ def _report_measurement_sets(record: NightRecord) -> tuple[list[Manifest], list[
 
 
 def _read_manifest(ms_path: Path) -> tuple[Manifest | None, dict[str, Any]]:
-    """Return the manifest, if it checks out, and the fields of `MsReport` that come from it."""
+    """Return the manifest, if it holds, and the fields of `MsReport` that come from it."""
     manifest = read_manifest(ms_path)
+    condition: dict[str, Any] = {"condition": MsCondition.SOUND}
+    if manifest is None and (removed := find_removed(ms_path)) is not None:
+        manifest = removed.manifest
+        problem = f"{ms_path} {removed.sentence}"
+        condition = {"condition": MsCondition.REMOVED, "problem": problem}
     if manifest is None:
         return None, _unsound(ms_path)
     windows = manifest.spectral_windows
     return manifest, {
-        "condition": MsCondition.SOUND,
+        **condition,
         "spectral_windows": windows,
         "missing": manifest.missing,
         "phase_center_ra_deg": manifest.phase_center_ra_deg,

@@ -11,7 +11,12 @@ from dsa110_contimg.calibration.calibrator_plan import CalibratorPlan
 from dsa110_contimg.calibration.models import SolveOutcome, SolveState
 from dsa110_contimg.calibration.transits import Transit
 from dsa110_contimg.catalog.calibrators import Calibrator
-from dsa110_contimg.conversion.models import ConversionResult, ConversionState, Manifest
+from dsa110_contimg.conversion.models import (
+    ConversionResult,
+    ConversionState,
+    GroupListing,
+    Manifest,
+)
 from dsa110_contimg.orchestration.calibration_tasks import find_awaited
 from dsa110_contimg.orchestration.ms_requests import ImageRequest
 from dsa110_contimg.provenance import make_provenance
@@ -26,7 +31,7 @@ NIGHT = "2026-01-25"
 EARLY, MORNING, NOON, EVENING = (f"{NIGHT}T{hour}:00:00" for hour in ("01", "08", "12", "20"))
 """Groups with transits are all but the one at noon."""
 
-Ask = Callable[[str], list[str]]
+Ask = Callable[..., list[str]]
 
 
 def transit(group_id: str) -> Transit:
@@ -63,7 +68,7 @@ def ask(tmp_path: Path, ledger: NightLedger) -> Ask:
     """What the MS of a group waits for."""
     assert ledger.exists()
 
-    def awaited(group_id: str) -> list[str]:
+    def awaited(group_id: str, *, reprocess: bool = False) -> list[str]:
         ms = tmp_path / f"{group_id}.ms"
         ms.mkdir(exist_ok=True)
         manifest = Manifest.model_construct(
@@ -80,7 +85,7 @@ def ask(tmp_path: Path, ledger: NightLedger) -> Ask:
             provenance=make_provenance(transit(group_id), []),
         )
         manifest_path(ms).write_text(manifest.model_dump_json(warnings=False))
-        return find_awaited(ImageRequest(ms=ms))
+        return find_awaited(ImageRequest(ms=ms, reprocess=reprocess))
 
     return awaited
 
@@ -99,6 +104,13 @@ def test_a_transit_waits_for_itself_alone(ask: Ask) -> None:
 def test_a_decided_solve_is_not_awaited(ask: Ask, ledger: NightLedger, state: SolveState) -> None:
     ledger.save_solve(SolveOutcome(group_id=MORNING, calibrator="at-08", state=state))
     assert ask(NOON) == [EVENING]
+
+
+def test_what_is_done_anew_waits_for_what_is_solved_anew(ask: Ask, ledger: NightLedger) -> None:
+    ledger.save_solve(SolveOutcome(group_id=MORNING, calibrator="at-08", state=SolveState.SOLVED))
+    ledger.save_listing(GroupListing(groups=[], rejects=[]))
+    assert ask(NOON) == [EVENING]
+    assert ask(NOON, reprocess=True) == [MORNING, EVENING]
 
 
 def test_a_group_without_an_ms_is_not_awaited(ask: Ask, ledger: NightLedger) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,20 @@ import pytest
 from dsa110_contimg.errors import InputError, ScienceQualityError
 from dsa110_contimg.orchestration.ms_requests import read_request
 from dsa110_contimg.orchestration.ms_tasks import judge_sources
+from dsa110_contimg.settings import get_settings
 
 pytestmark = pytest.mark.unit
 
 SOURCE = {"name": "a", "ra_deg": 1.0, "dec_deg": 2.0}
+
+
+@pytest.fixture(autouse=True)
+def _any_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Which paths are allowed is a question of its own: `test_request_paths`."""
+    monkeypatch.setenv("DSA110_CONTIMG_ALLOWED_ROOTS", "/")
+    get_settings.cache_clear()
+    yield
+    get_settings.cache_clear()
 
 
 def test_what_the_form_leaves_empty_is_not_given() -> None:

@@ -1,0 +1,131 @@
+"""An MS that is deleted by hand under a task has its name on record, and nobody waits for it."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dsa110_contimg.calibration.calibrator_plan import CalibratorPlan
+from dsa110_contimg.catalog.sources import Source
+from dsa110_contimg.conversion.groups import find_groups
+from dsa110_contimg.conversion.hdf5_orchestrator import ConversionOptions, convert_group
+from dsa110_contimg.errors import ContimgError, InputError
+from dsa110_contimg.orchestration import calibration_tasks, ms_tasks
+from dsa110_contimg.orchestration.ms_requests import ImageRequest, work_on_ms
+from dsa110_contimg.photometry.field import FIELD_DIR
+from dsa110_contimg.photometry.models import Photometry
+from dsa110_contimg.qa.records import NightLedger
+from dsa110_contimg.settings import get_settings
+from dsa110_contimg.simulation.night import SimulationResult
+from dsa110_contimg.storage.files import remove_for_sure
+from dsa110_contimg.storage.ms_access import exclusive_ms, read_holder
+
+pytestmark = [pytest.mark.fault, pytest.mark.usefixtures("private_places")]
+
+TARGET = Source(name="target", ra_deg=128.9, dec_deg=54.8, flux_jy=1.0)
+LIMIT_S = 60.0
+
+
+@pytest.fixture
+def request_for_ms(
+    tmp_path: Path, simulate_night: Callable[..., SimulationResult], monkeypatch: pytest.MonkeyPatch
+) -> ImageRequest:
+    """A request for a small MS that was just published and needs no calibration."""
+    monkeypatch.setenv("DSA110_CONTIMG_CALIBRATION", "off")
+    monkeypatch.setenv("DSA110_CONTIMG_BACKEND", "ducc0")
+    get_settings.cache_clear()
+    made = simulate_night(n_antennas=4)
+    [group] = find_groups(Path(made.output_dir)).groups
+    options = ConversionOptions(
+        group=group,
+        output_dir=get_settings().ms_dir,
+        sandbox_roots=[tmp_path / "sandboxes"],
+        log_dir=tmp_path / "logs" / "conversion",
+    )
+    convert_group(options)
+    return ImageRequest(ms=options.ms_path, sources=[TARGET])
+
+
+def ledger_of_night(request: ImageRequest) -> NightLedger:
+    return NightLedger(get_settings().nights_dir, request.group_id[:10])
+
+
+def failure_on_record(request: ImageRequest) -> str:
+    [failure] = ledger_of_night(request).load().ms_failures
+    assert failure.group_id == request.group_id
+    assert not failure.is_retried
+    return failure.reason
+
+
+@pytest.mark.parametrize("photometry", list(Photometry))
+def test_under_a_task_that_measures(request_for_ms: ImageRequest, photometry: Photometry) -> None:
+    request = request_for_ms.model_copy(update={"photometry": photometry})
+    errors: list[ContimgError] = []
+
+    def run() -> None:
+        try:
+            jobs = ms_tasks.measure(request, [TARGET], "a task")
+            for job in jobs:
+                ms_tasks.image(request, job, "a task")
+        except ContimgError as error:
+            errors.append(error)
+
+    name = FIELD_DIR if photometry is Photometry.UVFIT else TARGET.name
+    product = get_settings().products_dir / request.group_id[:10] / request.group_id / name
+    task = threading.Thread(target=run)
+    with exclusive_ms(request.ms, "a test", timeout_s=1):
+        task.start()
+        until = time.monotonic() + LIMIT_S
+        while read_holder(product) is None:  # it has looked at the MS, and waits to read it
+            assert time.monotonic() < until, errors
+            time.sleep(0.01)
+        assert remove_for_sure(request.ms) == []
+    task.join(LIMIT_S)
+    [error] = errors
+    assert isinstance(error, InputError)
+    assert error.reason == "ms_vanished"
+    assert str(request.ms) in error.message
+    assert failure_on_record(request).startswith("ms_vanished: ")
+    [result] = ledger_of_night(request).load().sources[request.group_id]
+    assert not result.success
+    assert read_holder(request.ms) is None
+
+
+@pytest.mark.parametrize("stage", ["flag", "solve", "apply"])
+def test_before_a_task_that_calibrates(request_for_ms: ImageRequest, stage: str) -> None:
+    """Groups that wait for its solutions go on at once."""
+    assert remove_for_sure(request_for_ms.ms) == []
+    ledger = ledger_of_night(request_for_ms)
+    ledger.save_calibrators(CalibratorPlan(min_apparent_jy=2.0, transits=[]))
+    assert not ledger.is_decided(request_for_ms.group_id)
+    with pytest.raises(InputError, match="not a published Measurement Set"):
+        getattr(calibration_tasks, stage)(request_for_ms, "a task")
+    assert failure_on_record(request_for_ms).startswith("ms_not_published: ")
+    assert ledger.is_decided(request_for_ms.group_id)
+
+
+def test_what_casacore_says_of_it_is_named(request_for_ms: ImageRequest) -> None:
+    def read() -> None:
+        with work_on_ms(request_for_ms, "a task"):
+            remove_for_sure(request_for_ms.ms)
+            raise RuntimeError("Table does not exist")
+
+    with pytest.raises(InputError, match="was deleted or damaged while a task worked on it"):
+        read()
+
+
+def test_other_failures_keep_their_names(request_for_ms: ImageRequest) -> None:
+    def fail() -> None:
+        with work_on_ms(request_for_ms, "a task"):
+            raise InputError("no such source", reason="missing_source")
+
+    with pytest.raises(InputError, match="no such source"):
+        fail()
+    assert ledger_of_night(request_for_ms).load().ms_failures == []
+    spans = (get_settings().logs_dir / "ms_tasks.jsonl").read_text().splitlines()
+    assert [json.loads(span)["purpose"] for span in spans] == ["a task"]
