@@ -15,6 +15,7 @@ from airflow.sdk import dag, get_current_context, task
 from dsa110_contimg.orchestration.errors import default_args
 from dsa110_contimg.orchestration.forms import image_form
 from dsa110_contimg.orchestration.pools import MS_POOL
+from dsa110_contimg.orchestration.queues import CASA
 from dsa110_contimg.orchestration.runs import IMAGE_DAG, task_limit
 from dsa110_contimg.settings import get_settings
 
@@ -55,13 +56,13 @@ def this_run(what: str) -> tuple[ImageRequest, str]:
 def image_ms() -> None:
     """Wire the tasks."""
 
-    @task(pool=MS_POOL, execution_timeout=FLAGGING_LIMIT, **FIRST)
+    @task(pool=MS_POOL, queue=CASA, execution_timeout=FLAGGING_LIMIT, **FIRST)
     def flag() -> str:
         from dsa110_contimg.orchestration import calibration_tasks
 
         return calibration_tasks.flag(*this_run("flag"))
 
-    @task(pool=MS_POOL, execution_timeout=CALIBRATION_LIMIT, **FIRST)
+    @task(pool=MS_POOL, queue=CASA, execution_timeout=CALIBRATION_LIMIT, **FIRST)
     def solve() -> str:
         from dsa110_contimg.orchestration import calibration_tasks
 
@@ -80,7 +81,12 @@ def image_ms() -> None:
         # Without flags there is nothing to calibrate; the task before has said why.
         return flagged is None or not find_awaited(this_run("calibrators")[0])
 
-    @task(pool=MS_POOL, execution_timeout=CALIBRATION_LIMIT, trigger_rule="none_failed")
+    @task(
+        pool=MS_POOL,
+        queue=CASA,
+        execution_timeout=CALIBRATION_LIMIT,
+        trigger_rule="none_failed",
+    )
     def apply() -> str:
         from dsa110_contimg.orchestration import calibration_tasks
 
@@ -93,7 +99,7 @@ def image_ms() -> None:
         planned = plan_sources(*this_run("prepare"))
         return [source.model_dump(mode="json") for source in planned]
 
-    @task(pool=MS_POOL, execution_timeout=IMAGING_LIMIT)
+    @task(pool=MS_POOL, queue=CASA, execution_timeout=IMAGING_LIMIT)
     def measure(planned: Sources) -> Sources:
         from dsa110_contimg.catalog.sources import Source
         from dsa110_contimg.orchestration import ms_tasks
@@ -103,7 +109,12 @@ def image_ms() -> None:
         left = ms_tasks.measure(request, sources, purpose)
         return [job.model_dump(mode="json") for job in left]
 
-    @task(pool=MS_POOL, execution_timeout=IMAGING_LIMIT, map_index_template="{{ source_name }}")
+    @task(
+        pool=MS_POOL,
+        queue=CASA,
+        execution_timeout=IMAGING_LIMIT,
+        map_index_template="{{ source_name }}",
+    )
     def image(job: dict[str, Any]) -> str:
         from dsa110_contimg.orchestration import ms_tasks
 

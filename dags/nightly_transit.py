@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
-from airflow.sdk import CronDataIntervalTimetable, Param, dag, get_current_context, task, task_group
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk import dag, get_current_context, task, task_group
+from airflow.sdk.exceptions import AirflowSkipException
 
 from dsa110_contimg.orchestration.errors import default_args
+from dsa110_contimg.orchestration.forms import night_form
+from dsa110_contimg.orchestration.queues import CONVERT
 from dsa110_contimg.orchestration.runs import (
     IMAGE_DAG,
     NIGHT_DAG,
@@ -19,6 +21,7 @@ from dsa110_contimg.orchestration.runs import (
     plan_night,
     task_limit,
 )
+from dsa110_contimg.orchestration.timetable import find_schedule
 from dsa110_contimg.settings import get_settings
 
 SETTINGS = get_settings()
@@ -36,43 +39,40 @@ def this_night() -> Night:
     )
 
 
+def announce_failure(context: Any) -> None:
+    """Tell of a run that Airflow ended before it could tell of its night."""
+    from dsa110_contimg.orchestration.alerts.night import announce_failed_run
+
+    announce_failed_run(context)
+
+
 @dag(
     dag_id=NIGHT_DAG,
-    schedule=CronDataIntervalTimetable(SETTINGS.schedule, "UTC") if SETTINGS.schedule else None,
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
-    catchup=False,
+    schedule=find_schedule(SETTINGS),
+    start_date=datetime.combine(SETTINGS.catchup_from or date(2026, 1, 1), time(), UTC),
+    catchup=SETTINGS.catchup_from is not None,
     is_paused_upon_creation=True,
     max_active_runs=3,
     max_active_tasks=64,
     dagrun_timeout=timedelta(hours=24),
     default_args=default_args(),
-    params={
-        "date": Param(
-            None,
-            type=["null", "string"],
-            format="date",
-            title="Night",
-            description="UTC date. Empty: the data interval of the run.",
-        ),
-        "input_dir": Param(
-            None,
-            type=["null", "string"],
-            title="Input directory",
-            description=f"Raw UVH5 subband files. Empty: {SETTINGS.raw_dir}",
-        ),
-        "sources_file": Param(
-            None,
-            type=["null", "string"],
-            title="Source catalogue",
-            description="Table with name, ra_deg and dec_deg (ECSV, CSV, VOTable or FITS). "
-            f"Empty: {SETTINGS.sources_path}",
-        ),
-    },
+    params=night_form(SETTINGS),
+    on_failure_callback=announce_failure,
     tags=["dsa110"],
     doc_md=__doc__,
 )
 def nightly_transit() -> None:
     """Wire the tasks."""
+
+    @task.sensor(
+        mode="reschedule",
+        poke_interval=SETTINGS.settle_poke_s,
+        timeout=SETTINGS.settle_timeout_s + 3600,
+    )
+    def settle() -> bool:
+        from dsa110_contimg.orchestration.settling import has_settled
+
+        return has_settled(this_night(), get_current_context()["dag_run"].start_date)
 
     @task
     def discover() -> list[dict[str, Any]]:
@@ -82,6 +82,7 @@ def nightly_transit() -> None:
 
     @task(
         multiple_outputs=True,
+        queue=CONVERT,
         execution_timeout=CONVERSION_LIMIT,
         map_index_template="{{ group_id }}",
     )
@@ -121,18 +122,24 @@ def nightly_transit() -> None:
 
         return report_night(this_night())
 
-    @task
-    def verdict(summary: dict[str, Any]) -> str:
+    @task(trigger_rule="all_done")
+    def announce(summary: dict[str, Any] | None) -> str:
+        from dsa110_contimg.orchestration.alerts.night import announce_night
+
+        return announce_night(summary, get_current_context())
+
+    @task(trigger_rule="all_done")
+    def verdict(summary: dict[str, Any] | None) -> str:
         from dsa110_contimg.orchestration.transit_tasks import judge_night
 
-        if failure := judge_night(summary["date"]):
-            raise AirflowFailException(failure)
-        headline: str = summary["headline"]
-        return headline
+        return judge_night(summary)
 
+    found: Any = discover()
+    if SETTINGS.settle_s:
+        settle() >> found
     reported: Any = report()
-    process.expand(group=discover()) >> reported
-    verdict(reported)
+    process.expand(group=found) >> reported
+    announce(reported) >> verdict(reported)
 
 
 nightly_transit()

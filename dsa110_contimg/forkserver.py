@@ -10,6 +10,7 @@ however it goes, its child is killed.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import selectors
@@ -22,12 +23,15 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from dsa110_contimg.errors import name_os_error
 
 SOCKET_VARIABLE = "DSA110_CONTIMG_FORKSERVER"
 """Announces a fork server to the processes that should use it."""
+FOLDER_PREFIX: Final = "contimg-"
+"""Begin of the names of directories with a socket, in the temporary directory."""
+SOCKET_NAME: Final = "fork"
 _MESSAGE_BYTES = 1 << 20
 _START_TIMEOUT_S = 60.0
 _CONNECT_TIMEOUT_S = 5.0
@@ -74,9 +78,7 @@ def fork_server(log_path: Path, environment: Mapping[str, str] = os.environ) -> 
         try:
             log_path.parent.mkdir(parents=True, exist_ok=True)
             log = stack.enter_context(log_path.open("ab"))
-            # A path in the temporary directory: socket names are limited to 107 bytes.
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="contimg-"))
-            path = Path(folder) / "fork"
+            path = stack.enter_context(_own_folder()) / SOCKET_NAME
             server = start_server(path, log.fileno(), environment)
         except OSError as error:
             raise name_os_error(error, f"cannot start a fork server, log {log_path}") from error
@@ -87,6 +89,19 @@ def fork_server(log_path: Path, environment: Mapping[str, str] = os.environ) -> 
             del os.environ[SOCKET_VARIABLE]
             server.terminate()
             server.wait()
+
+
+@contextmanager
+def _own_folder() -> Iterator[Path]:
+    """Make a directory for a socket; its lock says that it has an owner."""
+    # In the temporary directory: socket names are limited to 107 bytes.
+    with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX) as name:
+        descriptor = os.open(name, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield Path(name)
+        finally:
+            os.close(descriptor)
 
 
 def start_server(

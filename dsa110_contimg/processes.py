@@ -163,6 +163,8 @@ def run_in_child(
         # In memory: a full disk does not keep a child from answering.
         answer_fd = os.memfd_create("answer")
         with os.fdopen(answer_fd, encoding="utf-8") as answer, log_path.open("ab") as log:
+            # Tells those who remove old logs that this one is in use, if the child says nothing.
+            os.utime(log.fileno())
             status = _run(request, timeout_s, log.fileno(), answer_fd, warm=warm)
             answer.seek(0)
             text = answer.read()

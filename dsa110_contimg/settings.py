@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import os
+import re
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
 
+from dsa110_contimg.errors import InputError
+from dsa110_contimg.private_files import require_private
+
 CONFIG_FILE_VARIABLE = "DSA110_CONTIMG_CONFIG"
+TRANSIT_SCHEDULE: Final = "transit"
+"""Stands in `Settings.schedule` in the place of a cron expression."""
+
+_MAIL: Final = r"[^\s,:/@]+@[^\s,:/@]+"
+ALERT_TO_PATTERN: Final = rf"smtp:{_MAIL}(,{_MAIL})*|slack|webhook(:[\w./~-]+)?"
+"""What `Settings.alert_to` may be: nothing that could hold a password."""
 
 
 class Settings(BaseSettings):
@@ -51,13 +63,85 @@ class Settings(BaseSettings):
     schedule: str = Field(
         "0 0 * * *",
         description="Cron expression (UTC) by which nightly_transit runs for the day before; "
-        "empty: only by hand.",
+        "'transit': by the transits of schedule_ra_deg; empty: only by hand.",
+    )
+    schedule_ra_deg: float | None = Field(
+        None,
+        ge=0,
+        lt=360,
+        description="With the schedule 'transit': right ascension (ICRS) in degrees of the source "
+        "or field whose passage of the meridian opens a run's interval.",
+    )
+    schedule_dec_deg: float = Field(
+        0.0,
+        gt=-90,
+        lt=90,
+        description="Its declination (ICRS) in degrees: precession moves a transit by it, up to "
+        "minutes.",
+    )
+    schedule_transit_hours: float | None = Field(
+        None,
+        gt=0,
+        lt=23.9,
+        description="Hours of data around each transit that a run takes, half of them before; "
+        "empty: all from one transit to the next.",
+    )
+    catchup_from: date | None = Field(
+        None,
+        description="First UTC date whose runs the schedule makes up for, if they were missed; "
+        "empty: only the newest.",
+    )
+    settle_s: float = Field(
+        600.0,
+        ge=0,
+        description="A night is closed once none of its files has changed for this long; 0: at "
+        "once.",
+    )
+    settle_timeout_s: float = Field(
+        7200.0,
+        gt=0,
+        description="How long a run waits for files that still arrive before it goes on without "
+        "them, and says so in the report.",
+    )
+    allowed_roots: Annotated[list[Path], NoDecode] = Field(
+        [],
+        description="Further directories that the parameters of a run may name, beside those of "
+        "the settings; in the environment separated by colons.",
     )
 
     alert_callback: str | None = Field(
         None,
         pattern=r"^[\w.]+:[\w.]+$",
         description="Function that gets each alert (orchestration.alerts.Alert), as module:name.",
+    )
+    alert_to: str | None = Field(
+        None,
+        description="Who is told of alerts: smtp:ADDRESS[,ADDRESS...], slack, or webhook[:PATH]; "
+        "empty: only the log.",
+    )
+    alert_connection: str = Field(
+        "dsa110_alerts",
+        pattern=r"^\w+$",
+        description="Airflow connection with the server of alert_to and its credentials.",
+    )
+    alert_timeout_s: float = Field(
+        10.0, gt=0, description="How long that server may take for an answer."
+    )
+    alert_repeat_hours: float = Field(
+        24.0, gt=0, description="When an alert that has not changed is sent again."
+    )
+    alert_silence: str = Field(
+        "",
+        pattern=r"^[a-z_]*(,[a-z_]+)*$",
+        description="Kinds of alerts, separated by commas, that are logged but not sent.",
+    )
+    low_disk_gb: float = Field(
+        50.0, ge=0, description="Free space (GB) on the disk of WORK_DIR below which to alert."
+    )
+    low_tmpfs_gb: float = Field(
+        4.0,
+        ge=0,
+        description="Room (GB) for sandboxes, those in use included, below which to alert.",
     )
     photometry: Literal["uvfit", "image"] = Field(
         "uvfit",
@@ -113,8 +197,72 @@ class Settings(BaseSettings):
     statsd_address: str | None = Field(
         None,
         pattern=r"^[^:]+:\d+$",
-        description="Where the embedded Airflow sends its metrics, as host:port; empty: nowhere.",
+        description="statsd server that the embedded Airflow sends its metrics to, as host:port; "
+        "empty: none.",
     )
+    otel_address: str | None = Field(
+        None,
+        pattern=r"^[^:/]+:\d+$",
+        description="OpenTelemetry collector (OTLP over HTTP) that the embedded Airflow sends its "
+        "metrics to, as host:port; empty: none. Not together with statsd_address.",
+    )
+    retain_ms_days: float | None = Field(
+        None,
+        ge=1,
+        description="housekeeping removes a Measurement Set whose night is processed and reported "
+        "when nobody has used it for so many days; empty: never.",
+    )
+    retain_products_days: float | None = Field(
+        None,
+        ge=1,
+        description="housekeeping removes the images, plots and tables of a source when nobody "
+        "has written them for so many days; its results stay on record. Empty: never.",
+    )
+    retain_logs_days: float | None = Field(
+        None,
+        ge=2,
+        description="housekeeping removes logs of tasks and of their children that nobody has "
+        "written for so many days; empty: never.",
+    )
+    retain_airflow_days: float | None = Field(
+        None,
+        ge=2,
+        description="The embedded Airflow forgets runs that began so many days ago, once a day "
+        "when it starts; empty: never.",
+    )
+    retain_pools_days: float = Field(
+        7.0,
+        ge=1,
+        description="The pool of a Measurement Set goes when its last task ended so many days ago.",
+    )
+
+    @field_validator("alert_to")
+    @classmethod
+    def _check_alert_to(cls, value: str | None) -> str | None:
+        """Refuse what cannot be told, without repeating it: it may hold a password or a token."""
+        if not value or re.fullmatch(ALERT_TO_PATTERN, value):
+            return value or None
+        raise InputError(
+            "the setting alert_to is not smtp:ADDRESS, slack, or webhook[:PATH]",
+            reason="bad_alert_to",
+            remedy="the server and its credentials belong in the Airflow connection that the "
+            "setting alert_connection names",
+        )
+
+    @field_validator("allowed_roots", mode="before")
+    @classmethod
+    def _split_paths(cls, value: Any) -> Any:
+        """Take directories as the environment has them, in one string."""
+        if not isinstance(value, str):
+            return value
+        return [part for part in value.split(os.pathsep) if part]
+
+    @model_validator(mode="after")
+    def _check_schedule(self) -> Self:
+        """Refuse transits of nothing."""
+        if self.schedule == TRANSIT_SCHEDULE and self.schedule_ra_deg is None:
+            raise ValueError("the schedule 'transit' needs schedule_ra_deg")
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -136,9 +284,16 @@ class Settings(BaseSettings):
         -------
         tuple of PydanticBaseSettingsSource
             The sources in falling order of precedence.
+
+        Raises
+        ------
+        InputError
+            If the TOML file holds a secret that others can read.
         """
         toml = Path(os.environ.get(CONFIG_FILE_VARIABLE, "dsa110-contimg.toml"))
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml)
+        from_file = TomlConfigSettingsSource(settings_cls, toml)
+        require_private(toml, from_file.toml_data)
+        return init_settings, env_settings, from_file
 
     @property
     def raw_dir(self) -> Path:
@@ -149,6 +304,23 @@ class Settings(BaseSettings):
     def sources_path(self) -> Path:
         """Catalogue of the sources to image by default."""
         return (self.sources_file or self.work_dir / "sources.ecsv").absolute()
+
+    @property
+    def settle_poke_s(self) -> float:
+        """How often a run looks whether files still arrive."""
+        return min(60.0, max(1.0, self.settle_s / 4))
+
+    @property
+    def path_roots(self) -> list[Path]:
+        """Directories below which the parameters of a run may name files."""
+        files = (
+            self.sources_path,
+            self.calibrators_path,
+            *([self.field_model_file.absolute()] if self.field_model_file else []),
+        )
+        work_dir = self.work_dir.absolute()
+        roots = [work_dir, self.raw_dir, *(file.parent for file in files)]
+        return list(dict.fromkeys(roots + [root.absolute() for root in self.allowed_roots]))
 
     @property
     def ms_dir(self) -> Path:
@@ -184,6 +356,11 @@ class Settings(BaseSettings):
     def sandbox_roots(self) -> list[Path]:
         """Where a conversion's sandbox may stand, in order of preference."""
         return [self.sandbox_root, self.ms_dir / ".sandboxes"]
+
+    @property
+    def alerts_dir(self) -> Path:
+        """What has been told to whom, one file per alert."""
+        return (self.work_dir / "alerts").absolute()
 
     @property
     def logs_dir(self) -> Path:

@@ -8,11 +8,14 @@ import typer
 
 from dsa110_contimg.cli.adaptive import adaptive
 from dsa110_contimg.cli.airflow import airflow
+from dsa110_contimg.cli.alerts import alerts
 from dsa110_contimg.cli.apply import apply
+from dsa110_contimg.cli.backfill import backfill
 from dsa110_contimg.cli.calibrations import calibrations
 from dsa110_contimg.cli.convert import convert
 from dsa110_contimg.cli.flag import flag
 from dsa110_contimg.cli.groups import groups
+from dsa110_contimg.cli.housekeeping import housekeeping
 from dsa110_contimg.cli.night import night
 from dsa110_contimg.cli.output import console
 from dsa110_contimg.cli.report import report
@@ -35,6 +38,7 @@ for command in (
     convert,
     adaptive,
     night,
+    backfill,
     airflow,
     report,
     transits,
@@ -42,6 +46,8 @@ for command in (
     solve,
     apply,
     calibrations,
+    alerts,
+    housekeeping,
 ):
     app.command()(command)
 

@@ -55,6 +55,8 @@ def live_by_clock(
         photometry="image",
         backend="ducc0",
         calibration="off",
+        settle_s=0,
+        retain_ms_days=30,
     )
     with EmbeddedAirflow(settings, parallelism=5) as airflow:
         yield LiveAirflow(airflow, settings)
@@ -64,7 +66,11 @@ def live_by_clock(
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveAirflow]:
     """Airflow that runs what it is told to run."""
     settings = Settings(
-        work_dir=tmp_path_factory.mktemp("live") / "work", ms_lock_timeout_s=3, calibration="off"
+        work_dir=tmp_path_factory.mktemp("live") / "work",
+        ms_lock_timeout_s=3,
+        calibration="off",
+        # The nights of the tests lie beside its work directory.
+        allowed_roots=[tmp_path_factory.getbasetemp()],
     )
     with EmbeddedAirflow(settings, parallelism=4, schedule=False) as airflow:
         airflow.client.set_paused(NIGHT_DAG, paused=False)

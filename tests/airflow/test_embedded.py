@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import stat
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from support.live_airflow import LiveAirflow
 
 from dsa110_contimg.errors import InputError, TransientError
+from dsa110_contimg.orchestration.backfill import BackfillOptions, run_backfill
 from dsa110_contimg.orchestration.embedded import EmbeddedAirflow, choose_port
 from dsa110_contimg.orchestration.home import AirflowHome, find_project_folder
 from dsa110_contimg.settings import Settings
@@ -25,6 +27,14 @@ def test_only_one_per_home(live: LiveAirflow) -> None:
         EmbeddedAirflow(live.settings).__enter__()
     assert refusal.value.reason == "airflow_running"
     assert live.client.health()["scheduler"]["status"] == "healthy"
+
+
+def test_nights_without_a_schedule_cannot_be_backfilled(live: LiveAirflow) -> None:
+    options = BackfillOptions(first=date(2026, 1, 25), last=date(2026, 1, 26))
+    with pytest.raises(InputError, match="nightly_transit has no schedule") as refusal:
+        run_backfill(options, live.settings, url=live.airflow.url)
+    assert refusal.value.reason == "no_schedule"
+    assert "DSA110_CONTIMG_SCHEDULE" in (refusal.value.remedy or "")
 
 
 def test_listens_on_loopback_only(live: LiveAirflow) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from support.live_airflow import LiveAirflow, Span, most_at_once, overlaps, seconds, spans_by_ms
 
 from dsa110_contimg.orchestration.pools import ms_pool_name
-from dsa110_contimg.orchestration.runs import IMAGE_DAG, NIGHT_DAG
+from dsa110_contimg.orchestration.runs import HOUSEKEEPING_DAG, IMAGE_DAG, NIGHT_DAG
 from dsa110_contimg.simulation.night import SimulationResult
 
 pytestmark = [pytest.mark.airflow, pytest.mark.slow]
@@ -66,6 +68,23 @@ def test_scheduled_and_manual_runs_share_the_ms(
     for spans_of in (by_task, by_pool):
         assert most_at_once(span for spans in spans_of.values() for span in spans) == 3
     assert set(expected) <= set(by_lock)
+
+
+def test_housekeeping_reaps_pools_that_were_long_idle(live_by_clock: LiveAirflow) -> None:
+    """A run of it is all that it takes; MSs and sandboxes in use would stop none of this."""
+    live = live_by_clock
+
+    def pools() -> set[str]:
+        return {pool["name"] for pool in live.client.pools()} - {"default_pool"}
+
+    idle = pools()
+    assert len(idle) >= 3
+    assert live.finish(live.trigger(HOUSEKEEPING_DAG, {})) == ["success"]
+    assert pools() == idle, "used today"
+    with closing(sqlite3.connect(live.airflow.home.database, timeout=60)) as database, database:
+        database.execute("UPDATE task_instance SET end_date = '2026-01-01' WHERE pool LIKE 'ms-%'")
+    assert live.finish(live.trigger(HOUSEKEEPING_DAG, {})) == ["success"]
+    live.wait_until(lambda: pools() == set(), "the end of idle pools", 30)
 
 
 def _positions(night: SimulationResult) -> list[tuple[float, float]]:

@@ -93,6 +93,7 @@ def live(
         photometry="image",
         backend="ducc0",
         calibration="off",
+        settle_s=0,
     )
     airflow = FragileAirflow(settings, parallelism=4)
     try:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import pytest
 
 from dsa110_contimg.catalog.sources import read_sources, write_sources
 
-pytestmark = [pytest.mark.airflow, pytest.mark.slow]
+pytestmark = [pytest.mark.airflow, pytest.mark.slow, pytest.mark.alone]
 
 COMMAND = (sys.executable, "-P", "-c", "from dsa110_contimg.cli.main import main; main()", "night")
 
@@ -107,10 +109,19 @@ def test_nothing_is_written_elsewhere(first: tuple[int, dict[str, Any], str], sh
         assert [str(path) for path in (shell / name).rglob("*")] == []
 
 
+def ask_database(shell: Path, query: str) -> list[Any]:
+    """Ask, or change, Airflow's database while no service uses it."""
+    with closing(sqlite3.connect(shell / "work" / "airflow" / "airflow.db")) as database, database:
+        return [row[0] for row in database.execute(query)]
+
+
 def test_a_second_night_does_no_work_twice(
-    first: tuple[int, dict[str, Any], str], shell: Path
+    first: tuple[int, dict[str, Any], str], shell: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Nor if Airflow has forgotten the first, as the settings say."""
     assert first[0] == 0
+    ask_database(shell, "UPDATE dag_run SET start_date = '2026-01-01 00:00:00'")
+    monkeypatch.setenv("DSA110_CONTIMG_RETAIN_AIRFLOW_DAYS", "2")
     before = {path: path.stat().st_mtime_ns for path in shell.glob("work/products/**/*")}
     status, result, words = run(shell, "--sources", str(shell / "one.ecsv"))
     assert status == 0, words
@@ -120,6 +131,8 @@ def test_a_second_night_does_no_work_twice(
     assert [source["skipped"] for source in result["report"]["sources"]] == [True]
     after = {path: path.stat().st_mtime_ns for path in shell.glob("work/products/**/*")}
     assert after == before
+    runs = ask_database(shell, "SELECT run_id FROM dag_run WHERE dag_id = 'nightly_transit'")
+    assert runs == [result["run_id"]]
 
 
 def test_an_interrupted_night_leaves_nothing_running(

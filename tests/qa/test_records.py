@@ -99,6 +99,24 @@ def test_a_calibrators_group_is_waited_for_until_nothing_more_can_come(
     assert night.ledger.is_decided(group) is decided
 
 
+def test_a_night_that_is_done_anew_waits_anew(night: NightMaker) -> None:
+    """What was decided before its groups were looked for again does not count."""
+    group, other = night.add_group(0), night.add_group(1)
+    night.save_listing()
+    save_solve(night, group)
+    night.convert(other, ConversionState.FAILED, reason="no_space: tmpfs is full")
+    assert night.ledger.is_decided(group, anew=True)
+    assert night.ledger.is_decided(other, anew=True)
+
+    night.save_listing()
+
+    assert [night.ledger.is_decided(one) for one in (group, other)] == [True, True]
+    assert [night.ledger.is_decided(one, anew=True) for one in (group, other)] == [False, False]
+    save_solve(night, group)
+    night.convert(other, ConversionState.FAILED, reason="no_space: tmpfs is full")
+    assert [night.ledger.is_decided(one, anew=True) for one in (group, other)] == [True, True]
+
+
 def test_a_later_record_replaces_an_earlier_one(night: NightMaker) -> None:
     group = night.add_group(0)
     night.convert(group, ConversionState.FAILED, reason="no_space: tmpfs is full")
