@@ -12,7 +12,7 @@ RUN apt-get update \
 # Before the sources, so that a change of those does not install everything anew.
 WORKDIR /opt/dsa110-contimg
 COPY requirements.txt ./
-RUN pip install --no-cache-dir --require-hashes --requirement requirements.txt
+RUN pip install --no-cache-dir --require-hashes --requirement requirements.txt --constraint requirements.txt
 
 COPY pyproject.toml README.md LICENSE ./
 COPY dsa110_contimg ./dsa110_contimg

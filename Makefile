@@ -55,7 +55,7 @@ check: setup  ## Formatting, lint, types, docstrings
 	$(VENV)/bin/ruff format --check $(SOURCES)
 	$(VENV)/bin/ruff check $(SOURCES)
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m numpydoc.hooks.validate_docstrings $$(git ls-files 'dsa110_contimg/*.py')
+	$(VENV)/bin/numpydoc lint $$(git ls-files 'dsa110_contimg/*.py' ':!dsa110_contimg/cli')  # those are --help
 
 format: setup  ## Put the formatting right
 	$(VENV)/bin/ruff format $(SOURCES)

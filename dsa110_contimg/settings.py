@@ -277,7 +277,9 @@ class Settings(BaseSettings):
 
         Parameters
         ----------
-        settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings
+        settings_cls : type of BaseSettings
+            This class.
+        init_settings, env_settings, dotenv_settings, file_secret_settings : source
             As pydantic-settings passes them.
 
         Returns

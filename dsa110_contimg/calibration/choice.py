@@ -29,7 +29,7 @@ _MAX_NAMED = 3
 class Candidate:
     """A set as it looks from one MS.
 
-    Parameters
+    Attributes
     ----------
     set_id : str
         The set.

@@ -18,7 +18,7 @@ _NAME = re.compile(
 class SubbandName:
     """What the name of a subband file says.
 
-    Parameters
+    Attributes
     ----------
     stamp : datetime
         UTC at which that subband's host opened the file. It jitters between the subbands

@@ -39,7 +39,7 @@ _NAME_MARGIN = timedelta(seconds=instrument.FILENAME_JITTER_S + instrument.GROUP
 class FoundFile:
     """A file with the name of a subband file, and what it holds.
 
-    Parameters
+    Attributes
     ----------
     path : Path
         Absolute path.

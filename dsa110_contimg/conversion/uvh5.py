@@ -34,7 +34,7 @@ _ANGLE_TOLERANCE_DEG = 1e-8
 class QuickHeader:
     """What grouping needs to know of one file.
 
-    Parameters
+    Attributes
     ----------
     path : Path
         The file.
@@ -76,7 +76,7 @@ class QuickHeader:
 class SubbandHeader(QuickHeader):
     """Everything that conversion needs to know of one file.
 
-    Parameters
+    Attributes
     ----------
     freqs_hz : ndarray of float64, shape (48,)
         Channel centres in Hz, in the order of the file (descending).

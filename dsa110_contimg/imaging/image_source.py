@@ -125,7 +125,7 @@ def image_sources(
     n_spws = len(select_spws(read_ms_info(options.ms_path), options.spws, options.max_spws))
     shared = options.model_dump(exclude={"sources", "max_workers"})
 
-    def image_one(source: Source) -> SourceResult:
+    def image_one(source: Source) -> SourceResult:  # numpydoc ignore=PR01
         """Image one source, and turn its named error into a result."""
         one = ImageSourceOptions.model_validate({**shared, "source": source})
         start = time.perf_counter()

@@ -117,7 +117,17 @@ class AirflowFacts(Protocol):
         """List the tasks that run or are queued, oldest first."""
 
     def list_group_tasks(self, date: str, group_id: str, ms_path: str | None) -> list[TaskLine]:
-        """List the tasks that converted a group and worked on its MS."""
+        """List the tasks that converted a group and worked on its MS.
+
+        Parameters
+        ----------
+        date : str
+            The night.
+        group_id : str
+            The group.
+        ms_path : str or None
+            Its MS, if it has one.
+        """
 
     def list_pools(self) -> list[PoolLine]:
         """List the pools that are in use, and those that do not guard an MS."""

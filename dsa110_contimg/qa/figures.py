@@ -348,7 +348,7 @@ def draw_sparkline(source: SourceReport) -> Sparkline | None:
     high = max(0.0, *(s.flux_jy + s.rms_jy for s in finite)) or 1.0
     x = {s.spw_id: round(_frequency_x(s.freq_hz), 1) for s in finite}
 
-    def y(flux_jy: float) -> float:
+    def y(flux_jy: float) -> float:  # numpydoc ignore=PR01
         """Position of a flux density."""
         usable = SPARK_HEIGHT - 2 * _SPARK_MARGIN
         return round(SPARK_HEIGHT - _SPARK_MARGIN - usable * (flux_jy - low) / (high - low), 1)

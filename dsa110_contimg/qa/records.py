@@ -214,7 +214,9 @@ class NightLedger:
         is_redone = anew and was_looked_for(self._find(_LOOKED_FILE, Looked), group_id)
         since_ns = self._changed_ns(_DISCOVERY_FILE) if is_redone else 0
 
-        def find(folder: str, model: type[RecordT]) -> RecordT | None:
+        def find(  # numpydoc ignore=PR01
+            folder: str, model: type[RecordT]
+        ) -> RecordT | None:
             """Read a record of the group that counts."""
             path = f"{folder}/{name}"
             return self._find(path, model) if self._changed_ns(path) > since_ns else None
@@ -325,7 +327,9 @@ class NightLedger:
         """
         unreadable: list[UnreadableRecord] = []
 
-        def read(folder: str, model: type[RecordT]) -> list[RecordT]:
+        def read(  # numpydoc ignore=PR01
+            folder: str, model: type[RecordT]
+        ) -> list[RecordT]:
             """Read the records of one kind."""
             return read_all(self.records_dir / folder, model, unreadable)
 

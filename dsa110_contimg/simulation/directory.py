@@ -31,7 +31,7 @@ from dsa110_contimg.storage.files import atomic_path
 class NightTruth:
     """What is known of a night before it is simulated.
 
-    Parameters
+    Attributes
     ----------
     options : dict
         The options, by which the night is recognized.

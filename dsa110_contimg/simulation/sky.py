@@ -40,7 +40,7 @@ _BEYOND_BEAM_DEG: Final = 10.0
 class SkyTrack:
     """The sources of one group as they drift over the array.
 
-    Parameters
+    Attributes
     ----------
     sources : tuple of Source
         Those that come near the beam.

@@ -41,7 +41,7 @@ _MEMORY_STEP_BYTES: Final = 16 * 2**20
 class SubbandHeader:
     """What the header of one file says, besides the telescope's constants.
 
-    Parameters
+    Attributes
     ----------
     freq_hz : ndarray of float64, shape (nchan,)
         Channel centres in Hz, descending.

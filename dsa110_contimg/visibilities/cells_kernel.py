@@ -77,7 +77,20 @@ class CellArrays(NamedTuple):
 
 @_jit
 def weigh_rows(weight: Any) -> tuple[Any, Any]:  # pragma: no cover - compiled
-    """Find the largest weight of Stokes I in each row, and whether all channels have it."""
+    """Find the largest weight of Stokes I in each row, and whether all channels have it.
+
+    Parameters
+    ----------
+    weight : ndarray of float32, shape (nrow, nchan, ncorr)
+        Weights of a window; zero where flagged.
+
+    Returns
+    -------
+    largest : ndarray of float32, shape (nrow,)
+        The largest weight.
+    is_even : ndarray of bool, shape (nrow,)
+        Whether all channels have the same.
+    """
     largest, is_even = np.zeros(weight.shape[0], np.float32), np.ones(weight.shape[0], np.bool_)
     for row in range(weight.shape[0]):
         first = _weight_of_i(weight[row, 0])
@@ -147,7 +160,24 @@ def average_cells(
 def measure_noise(
     data: Any, weight: Any, every: int
 ) -> tuple[float, int]:  # pragma: no cover - compiled
-    """Sum ``|XX - YY|^2`` over its variance at unit weight; the sum and its number of terms."""
+    """Sum ``|XX - YY|^2`` over its variance at unit weight.
+
+    Parameters
+    ----------
+    data : ndarray of complex64, shape (nrow, nchan, ncorr)
+        Visibilities.
+    weight : ndarray of float32, shape (nrow, nchan, ncorr)
+        Their weights; zero where flagged.
+    every : int
+        Only every so many rows.
+
+    Returns
+    -------
+    total : float
+        The sum.
+    count : int
+        Its number of terms.
+    """
     total, count, last = 0.0, 0, data.shape[2] - 1
     for row in range(0, data.shape[0], every):
         for channel in range(data.shape[1]):
