@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/dsa110-contimg
 SOURCES := dsa110_contimg dags plugins tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup night airflow cluster test test-quick faults faults-airflow soak bench check format \
+.PHONY: help setup night airflow cluster test test-airflow test-quick faults faults-airflow soak bench check format \
 	lock clean
 
 help:  ## List the commands
@@ -31,8 +31,11 @@ cluster:  ## Start Airflow for several users and machines in containers; .env ho
 	docker compose up --detach --wait
 
 test: setup  ## Run the whole test suite
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not fault and not alone"
-	$(VENV)/bin/python -m pytest -m "fault or alone"  # they kill, and look at all processes
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not (fault or alone or sweep)"
+	$(VENV)/bin/python -m pytest -m "(fault or alone) and not sweep"  # they kill, and look at all processes
+
+test-airflow: setup  ## Backfills, dead services, several workers: the long tests with a running Airflow (20 minutes)
+	$(VENV)/bin/python -m pytest -m sweep
 
 test-quick: setup  ## Run the tests that take seconds
 	$(VENV)/bin/python -m pytest -m "not slow and not airflow"

@@ -30,7 +30,7 @@ from dsa110_contimg.orchestration.pools import ms_pool_name
 from dsa110_contimg.orchestration.runs import IMAGE_DAG, NIGHT_DAG
 from dsa110_contimg.storage.publish import read_manifest
 
-pytestmark = [pytest.mark.airflow, pytest.mark.slow]
+pytestmark = [pytest.mark.airflow, pytest.mark.slow, pytest.mark.sweep]
 
 FIRST, MIDDLE, LAST = DATES
 NIGHT_TASKS = (

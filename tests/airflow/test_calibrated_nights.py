@@ -65,7 +65,12 @@ def live(
         for source in read_sources(Path(night.calibrators_path))
     }
     write_sources(list(calibrators.values()), root / "calibrators.ecsv")
-    settings = Settings(work_dir=root / "work", calibrators_file=root / "calibrators.ecsv")
+    settings = Settings(
+        work_dir=root / "work",
+        calibrators_file=root / "calibrators.ecsv",
+        # The nights of the tests lie beside its work directory.
+        allowed_roots=[tmp_path_factory.getbasetemp()],
+    )
     with EmbeddedAirflow(settings, parallelism=4, schedule=False) as airflow:
         airflow.client.set_paused(NIGHT_DAG, paused=False)
         yield LiveAirflow(airflow, settings)

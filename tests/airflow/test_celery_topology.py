@@ -31,7 +31,7 @@ from dsa110_contimg.simulation.night import SimulationOptions, SimulationResult,
 from dsa110_contimg.simulation.schedule import plan_groups
 from dsa110_contimg.storage.ms_access import Holder, read_holder
 
-pytestmark = [pytest.mark.airflow, pytest.mark.fault, pytest.mark.slow]
+pytestmark = [pytest.mark.airflow, pytest.mark.fault, pytest.mark.slow, pytest.mark.sweep]
 
 DEC_DEG = 54.573
 DATES = ("2026-01-25", "2026-01-26")

@@ -32,7 +32,7 @@ from dsa110_contimg.storage.files import remove_for_sure
 from dsa110_contimg.storage.ms_access import exclusive_ms, read_holder
 from dsa110_contimg.storage.publish import read_manifest
 
-pytestmark = [pytest.mark.airflow, pytest.mark.fault, pytest.mark.slow]
+pytestmark = [pytest.mark.airflow, pytest.mark.fault, pytest.mark.slow, pytest.mark.sweep]
 
 LONG = os.environ.get("AIRFLOW_FAULT_SWEEP") == "long"
 OUTAGE_S = 3.0
