@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-pytestmark = [pytest.mark.unit, pytest.mark.fault]
+pytestmark = [pytest.mark.unit, pytest.mark.fault, pytest.mark.alone]
 
 # A service as bad as they come: deaf to SIGTERM, with a child in a session of its own whose
 # parent has gone.

@@ -30,7 +30,7 @@ from dsa110_contimg.simulation.night import SimulationOptions, SimulationResult,
 from dsa110_contimg.simulation.schedule import plan_groups
 from dsa110_contimg.storage.ms_access import AccessSpan, HoldEnd
 
-pytestmark = [pytest.mark.airflow, pytest.mark.fault, pytest.mark.slow]
+pytestmark = [pytest.mark.airflow, pytest.mark.fault, pytest.mark.slow, pytest.mark.sweep]
 
 DEC_DEG = 54.573
 LOCK_ERRORS = ("Resource deadlock avoided", "acquiring lock", "cannot sync table", "ms_held")

@@ -57,7 +57,7 @@ from dsa110_contimg.processes import run_in_child
 from dsa110_contimg.simulation.night import DEFAULT_START, SimulationOptions, simulate
 from dsa110_contimg.storage.publish import read_manifest
 
-pytestmark = [pytest.mark.fault, pytest.mark.slow]
+pytestmark = [pytest.mark.fault, pytest.mark.alone, pytest.mark.slow]
 
 N_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "1500" if LONG_FORM else "25"))
 N_HEADERS = 20_000 if LONG_FORM else 300

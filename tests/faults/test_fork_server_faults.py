@@ -16,7 +16,7 @@ from support.faults import assert_no_process_left, server_pid
 from dsa110_contimg import forkserver
 from dsa110_contimg.processes import run_in_child
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.alone]
 
 
 @pytest.fixture

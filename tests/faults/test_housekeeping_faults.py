@@ -17,7 +17,7 @@ from dsa110_contimg.imaging.models import Backend, CleanOptions, ImageSourceOpti
 from dsa110_contimg.photometry.models import SourceResult
 from dsa110_contimg.processes import run_in_child
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.alone]
 
 
 def options_for(root: Path, tmpfs: Path) -> HousekeepingOptions:

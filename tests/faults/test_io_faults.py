@@ -28,7 +28,7 @@ from dsa110_contimg.settings import get_settings
 from dsa110_contimg.storage.publish import read_manifest
 from dsa110_contimg.storage.sandbox import reap_sandboxes
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.alone]
 
 MB = 1 << 20
 TOO_SMALL, ROOM_FOR_ONE = 16 * MB, 60 * MB

@@ -30,7 +30,7 @@ from dsa110_contimg.errors import TransientError
 from dsa110_contimg.storage.publish import read_manifest
 from dsa110_contimg.storage.sandbox import reap_sandboxes
 
-pytestmark = [pytest.mark.fault, pytest.mark.slow]
+pytestmark = [pytest.mark.fault, pytest.mark.alone, pytest.mark.slow]
 
 STEPS_OF_CHILD = ("headers", "skeleton", "fill", "self-check")
 STEPS_OF_TASK = ("write", "copy", "rename", "manifest")

@@ -17,7 +17,7 @@ from dsa110_contimg.errors import TransientError
 from dsa110_contimg.storage.ms_access import AccessSpan
 from dsa110_contimg.storage.sandbox import open_sandbox, reap_sandboxes, sandbox_lock_path
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.alone]
 
 HOLD_S = 1.5
 

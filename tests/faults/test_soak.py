@@ -11,7 +11,7 @@ from support.soak import WARM_UP_GROUPS, SoakOptions, make_groups, soak
 
 from dsa110_contimg.processes import run_in_child
 
-pytestmark = [pytest.mark.fault, pytest.mark.slow]
+pytestmark = [pytest.mark.fault, pytest.mark.alone, pytest.mark.slow]
 
 N_GROUPS = int(os.environ.get("SOAK_GROUPS", "120" if LONG_FORM else "24"))
 AT_ONCE = 8 if LONG_FORM else 4

@@ -11,7 +11,7 @@ from support.faults import at_step, failure_of
 from dsa110_contimg.conversion.hdf5_orchestrator import convert_group
 from dsa110_contimg.errors import InputError
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.alone]
 
 
 def test_input_that_vanished_before_the_work(site):
