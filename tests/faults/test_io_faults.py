@@ -257,7 +257,7 @@ def test_older_ms_that_cannot_be_removed_is_reported(site, reference):
     with permissions_enforced():
         result = convert_group(site.options)
     assert result.state == "converted"
-    assert any("could not remove" in w and ".replaced-" in w for w in result.warnings)
+    assert any("could not remove" in w and ".partial-" in w for w in result.warnings)
     assert ms_content(site.ms) == reference
     (leftover,) = site.ms.parent.glob(".*.replaced-*")
     os.chown(leftover / "ANTENNA", 0, 0)
