@@ -259,7 +259,7 @@ def test_older_ms_that_cannot_be_removed_is_reported(site, reference):
     assert result.state == "converted"
     assert any("could not remove" in w and ".partial-" in w for w in result.warnings)
     assert ms_content(site.ms) == reference
-    (leftover,) = site.ms.parent.glob(".*.replaced-*")
+    (leftover,) = site.ms.parent.glob(".*.partial-*")
     os.chown(leftover / "ANTENNA", 0, 0)
     site.overrides["skip_existing"] = False
     assert convert_group(site.options).warnings == []
