@@ -30,11 +30,11 @@ cluster:  ## Start Airflow for several users and machines in containers; .env ho
 	docker compose build
 	docker compose up --detach --wait
 
-test: setup  ## Run the test suite (25 minutes)
+test: setup  ## Run the test suite
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not (alone or sweep)"
 	$(VENV)/bin/python -m pytest -m "alone and not sweep"  # they look at all processes
 
-test-airflow: setup  ## Backfills, dead services, several workers: the long tests with a running Airflow (20 minutes)
+test-airflow: setup  ## Backfills, dead services, several workers: the long tests with a running Airflow
 	$(VENV)/bin/python -m pytest -m sweep
 
 test-quick: setup  ## Run the tests that take seconds
@@ -43,7 +43,7 @@ test-quick: setup  ## Run the tests that take seconds
 faults: setup  ## Every fault sweep in its long form (25 minutes)
 	FAULT_SWEEP=long $(VENV)/bin/python -m pytest tests/faults tests/airflow/test_imaging_faults.py
 
-faults-airflow: setup  ## Kill every part of a running Airflow at many instants (half an hour)
+faults-airflow: setup  ## Kill every part of a running Airflow at many instants
 	AIRFLOW_FAULT_SWEEP=long $(VENV)/bin/python -m pytest -s tests/airflow/test_night_faults.py
 
 soak: setup  ## Convert 1,000 small groups in sequence and 8 at a time, some killed at random (15 minutes)

@@ -1,8 +1,8 @@
 """Measure what Airflow costs, on a simulated day of small groups, and who keeps up with the sky.
 
-    .venv/bin/python benchmarks/day.py                  # 24 hours: 280 groups, some 30 minutes
-    .venv/bin/python benchmarks/day.py --groups 60      # 5 hours, some 8 minutes
-    .venv/bin/python benchmarks/day.py --groups 4 --calibrated-groups 0    # about two minutes
+    .venv/bin/python benchmarks/day.py                  # 24 hours: 280 groups
+    .venv/bin/python benchmarks/day.py --groups 60      # 5 hours
+    .venv/bin/python benchmarks/day.py --groups 4 --calibrated-groups 0    # the short form
 
 A day of consecutive groups is simulated with few antennas, so that nearly all that is left is
 Airflow. It then goes through the embedded Airflow as any night does: `nightly_transit` is

@@ -9,12 +9,10 @@ import numpy.typing as npt
 
 from dsa110_contimg.flagging.models import DeadAntenna
 from dsa110_contimg.visibilities.models import SpwInfo
-from dsa110_contimg.visibilities.ms_info import open_table, read_station_names
+from dsa110_contimg.visibilities.ms_info import open_table, read_station_names, spread_over_band
 
 FloatArray = npt.NDArray[np.float64]
 
-_MAX_WINDOWS = 4
-"""Windows that are looked at, spread over the band."""
 _CHANNEL_STEP = 8
 _KINDS = ("autocorrelation", "cross-correlations")
 _TINY = 1e-30
@@ -57,22 +55,6 @@ def find_dead_antennas(
             sentence = f"the power of its {what} is {worst:.2g} times the array's median"
             dead.setdefault(int(antenna), sentence)
     return [DeadAntenna(name=names[antenna], reason=dead[antenna]) for antenna in sorted(dead)]
-
-
-def spread_over_band(spws: list[SpwInfo]) -> list[SpwInfo]:
-    """Choose windows that stand for all.
-
-    Parameters
-    ----------
-    spws : list of SpwInfo
-        The windows of an MS.
-
-    Returns
-    -------
-    list of SpwInfo
-        At most four of them, evenly spread.
-    """
-    return spws[:: max(1, -(-len(spws) // _MAX_WINDOWS))]
 
 
 def _median(values: FloatArray) -> FloatArray:

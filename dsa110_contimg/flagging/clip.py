@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dsa110_contimg.flagging.antennas import spread_over_band
 from dsa110_contimg.visibilities.models import SpwInfo
-from dsa110_contimg.visibilities.ms_info import open_table
+from dsa110_contimg.visibilities.ms_info import open_table, spread_over_band
 
 _ROW_STEP = 16
 

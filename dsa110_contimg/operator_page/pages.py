@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
 from dsa110_contimg.operator_page.desk import AtDesk
 from dsa110_contimg.operator_page.machine import look_at_machine
@@ -16,6 +18,30 @@ from dsa110_contimg.operator_page.rows import GroupRow, select_page
 router = APIRouter()
 
 _REFRESH_S = 15
+
+
+@dataclass(frozen=True)
+class TableQuery:
+    """What part of a table an address asks for.
+
+    Attributes
+    ----------
+    state : str
+        Only rows of this state; empty: all.
+    q : str
+        Only rows with these words.
+    page : str
+        Page of the table.
+    """
+
+    state: str = ""
+    q: str = ""
+    page: str = ""
+
+    @property
+    def page_number(self) -> int:
+        """Number of the page; anything that is none is the first."""
+        return int(self.page) if re.fullmatch(r"[0-9]{1,6}", self.page) else 1
 
 
 @router.get("/")
@@ -87,7 +113,7 @@ def show_now(request: Request, desk: AtDesk, refresh: bool = False) -> Response:
 
 @router.get("/nights/{date}")
 def show_night(
-    request: Request, desk: AtDesk, date: str, state: str = "", q: str = "", page: str = ""
+    request: Request, desk: AtDesk, date: str, chosen: Annotated[TableQuery, Depends()]
 ) -> Response:
     """Show a night and its groups.
 
@@ -99,12 +125,8 @@ def show_night(
         What all pages share.
     date : str
         UTC date.
-    state : str, optional
-        Only groups of this state.
-    q : str, optional
-        Only groups with these words.
-    page : str, optional
-        Page of the table.
+    chosen : TableQuery
+        Which groups.
 
     Returns
     -------
@@ -122,8 +144,8 @@ def show_night(
         view=view,
         runs=[run for run in runs if run.date == date],
         problems=problems,
-        table=select_page(list(view.groups.values()), state, q, _page_number(page)),
-        filters_chosen={"state": state, "q": q},
+        table=select_page(list(view.groups.values()), chosen.state, chosen.q, chosen.page_number),
+        filters_chosen={"state": chosen.state, "q": chosen.q},
         bar_link=lambda bar: links.group(date, bar.group.group_id),
         group_url=partial(links.group, date),
         has_html=(view.night_dir / "report.html").is_file(),
@@ -134,7 +156,7 @@ def show_night(
 
 @router.get("/nights/{date}/sources")
 def show_sources(
-    request: Request, desk: AtDesk, date: str, state: str = "", q: str = "", page: str = ""
+    request: Request, desk: AtDesk, date: str, chosen: Annotated[TableQuery, Depends()]
 ) -> Response:
     """Show the sources of a night.
 
@@ -146,12 +168,8 @@ def show_sources(
         What all pages share.
     date : str
         UTC date.
-    state : str, optional
-        Only sources of this state.
-    q : str, optional
-        Only sources with these words.
-    page : str, optional
-        Page of the table.
+    chosen : TableQuery
+        Which sources.
 
     Returns
     -------
@@ -164,8 +182,8 @@ def show_sources(
         "sources.html.j2",
         view=view,
         problems=list(view.notices),
-        table=select_page(list(view.sources.values()), state, q, _page_number(page)),
-        filters_chosen={"state": state, "q": q},
+        table=select_page(list(view.sources.values()), chosen.state, chosen.q, chosen.page_number),
+        filters_chosen={"state": chosen.state, "q": chosen.q},
     )
 
 
@@ -256,11 +274,6 @@ def show_source(request: Request, desk: AtDesk, date: str, group_id: str, name: 
         tasks=[task for task in tasks if task.task_id == "measure" or task.label == name],
         problems=problems,
     )
-
-
-def _page_number(text: str) -> int:
-    """Read the number of a page; anything else is the first."""
-    return int(text) if re.fullmatch(r"[0-9]{1,6}", text) else 1
 
 
 def _find_group(view: NightView, group_id: str) -> GroupRow:

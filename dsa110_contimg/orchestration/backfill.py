@@ -7,16 +7,18 @@ import select
 import time
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError
 
-from dsa110_contimg.errors import ContimgError, InputError, TransientError
+from dsa110_contimg.errors import InputError
 from dsa110_contimg.models import Model
 from dsa110_contimg.orchestration.backfill_client import BackfillClient, date_range, make_request
 from dsa110_contimg.orchestration.client import FINISHED_STATES, login_from_environment
 from dsa110_contimg.orchestration.embedded import EmbeddedAirflow
+from dsa110_contimg.orchestration.following import ended_with_us, follow
 from dsa110_contimg.orchestration.night import (
     NightProgress,
     end_runs,
@@ -28,7 +30,6 @@ from dsa110_contimg.qa.models import NightReport, Totals, Verdict
 from dsa110_contimg.settings import Settings
 
 _POLL_S = 2.0
-_PATIENCE_S = 300.0
 _CLOSING_S = 180.0
 """Airflow closes a backfill within 30 s, one that never got a run after 120 s."""
 _NOT_RUN = "not run"
@@ -157,7 +158,8 @@ def run_backfill(
     with _running_airflow(options, settings, url, say) as (client, wait):
         clock = time.monotonic()
         backfill = _Backfill(options, client, say)
-        with _ended_with_us(client) if url is None else contextlib.nullcontext():
+        ending = ended_with_us(partial(_end_backfilled_runs, client))
+        with ending if url is None else contextlib.nullcontext():
             backfill.start(wait)
             backfill.follow(wait, on_progress or (lambda _: None))
         return BackfillResult(
@@ -213,19 +215,6 @@ def _end_backfilled_runs(client: BackfillClient) -> None:
         end_runs(client, run["dag_run_id"])
 
 
-@contextlib.contextmanager
-def _ended_with_us(client: BackfillClient) -> Iterator[None]:
-    """Leave nothing that would go on by itself when Airflow is started the next time."""
-    finished = False
-    try:
-        yield
-        finished = True
-    finally:
-        if not finished:
-            with contextlib.suppress(ContimgError):
-                _end_backfilled_runs(client)
-
-
 def _wait(seconds: float) -> None:
     """Wait while another machine works."""
     select.select([], [], [], seconds)
@@ -269,22 +258,12 @@ class _Backfill:
 
     def follow(self, wait: Wait, on_progress: ShowProgress) -> None:
         """Wait until all nights have ended."""
-        answered_s, last = time.monotonic(), None
-        while True:
-            try:
-                progress = self._look()
-            except TransientError:
-                # A busy machine answers late.
-                if time.monotonic() - answered_s > _PATIENCE_S:
-                    raise
-            else:
-                answered_s = time.monotonic()
-                if progress != last:
-                    on_progress(progress)
-                    last = progress
-                if progress.done == len(self._followed):
-                    return
-            wait(_POLL_S)
+        follow(
+            self._look,
+            is_over=lambda progress: progress.done == len(self._followed),
+            wait=partial(wait, _POLL_S),
+            on_progress=on_progress,
+        )
 
     def describe_nights(self) -> list[BackfilledNight]:
         """Say what became of each date."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dsa110_contimg.orchestration.request_paths import find_roots
 from dsa110_contimg.settings import Settings
@@ -45,38 +45,33 @@ def night_form(settings: Settings) -> dict[str, Param]:
     from airflow.sdk import Param
 
     return {
-        "date": Param(
-            None,
-            type=["null", "string"],
+        "date": _optional(
+            "string",
             format="date",
             title="Night",
             description="UTC date. Empty: the time range, or else the data interval of the run.",
         ),
-        "start": Param(
-            None,
-            type=["null", "string"],
+        "start": _optional(
+            "string",
             format="date-time",
             title="Or a time range: from",
             description="Groups that start at this time or later, e.g. 2026-01-25T08:00:00Z. They "
             "are filed under the UTC date of this time.",
         ),
-        "end": Param(
-            None,
-            type=["null", "string"],
+        "end": _optional(
+            "string",
             format="date-time",
             title="To",
             description="Groups that start before this time; at most a day after the start.",
         ),
-        "input_dir": Param(
-            None,
-            type=["null", "string"],
+        "input_dir": _optional(
+            "string",
             title="Input directory",
             description=f"Raw UVH5 subband files, below {_name_roots(settings)}. "
             f"Empty: {settings.raw_dir}",
         ),
-        "dec_deg": Param(
-            None,
-            type=["null", "number"],
+        "dec_deg": _optional(
+            "number",
             minimum=-90,
             maximum=90,
             title="Declination",
@@ -89,9 +84,8 @@ def night_form(settings: Settings) -> dict[str, Param]:
             title="Tolerance",
             description="How far from that declination a group may point, in degrees.",
         ),
-        "sources_file": Param(
-            None,
-            type=["null", "string"],
+        "sources_file": _optional(
+            "string",
             title="Source catalogue",
             description="Table with name, ra_deg and dec_deg (ECSV, CSV, VOTable or FITS), below "
             f"{_name_roots(settings)}. Empty: {settings.sources_path}",
@@ -103,6 +97,13 @@ def night_form(settings: Settings) -> dict[str, Param]:
             description="Do all work again, from the raw files on, and replace its results.",
         ),
     }
+
+
+def _optional(kind: str, **words: Any) -> Param:
+    """Describe a parameter that may be left empty."""
+    from airflow.sdk import Param
+
+    return Param(None, type=["null", kind], **words)
 
 
 def _name_roots(settings: Settings) -> str:
@@ -182,25 +183,22 @@ def image_form(settings: Settings) -> dict[str, Param]:
             description="Absolute path of a published MS, chosen among the newest or typed: "
             f"{settings.ms_dir}/DATE/GROUP.ms",
         ),
-        "sources_text": Param(
-            None,
-            type=["null", "string"],
+        "sources_text": _optional(
+            "string",
             format="multiline",
             title="Sources",
             description="A line for each: NAME RA DEC, sexagesimal (J0834+5534 08:34:54.9 "
             "+55:34:21) or in degrees (J0834+5534 128.7287 55.5725), ICRS. Empty: the JSON list, "
             "or else the sources of the catalogue that lie in the field.",
         ),
-        "sources": Param(
-            None,
-            type=["null", "array"],
+        "sources": _optional(
+            "array",
             items=SOURCE_SCHEMA,
             title="Sources as JSON",
             description='E.g. [{"name": "J0834+5534", "ra_deg": 128.7287, "dec_deg": 55.5725}].',
         ),
-        "sources_file": Param(
-            None,
-            type=["null", "string"],
+        "sources_file": _optional(
+            "string",
             title="Source catalogue",
             description="Table with name, ra_deg and dec_deg, used if no sources are given; below "
             f"{_name_roots(settings)}. Empty: {settings.sources_path}",
@@ -227,9 +225,8 @@ def image_form(settings: Settings) -> dict[str, Param]:
         ),
         "min_width": Param(1, type="integer", minimum=1, title="Smallest bin, in windows"),
         "max_width": Param(16, type="integer", minimum=1, title="Largest bin, in windows"),
-        "max_spws": Param(
-            None,
-            type=["null", "integer"],
+        "max_spws": _optional(
+            "integer",
             minimum=1,
             title="Number of windows",
             description="Image only the first so many. Empty: all.",
@@ -240,9 +237,8 @@ def image_form(settings: Settings) -> dict[str, Param]:
             title="Reprocess",
             description="Do the work again even if the products are there.",
         ),
-        "night": Param(
-            None,
-            type=["null", "string"],
+        "night": _optional(
+            "string",
             format="date",
             title="Night",
             description="Night that the results are filed under. Empty: the date of the MS.",

@@ -7,22 +7,23 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from dsa110_contimg.errors import ContimgError, TransientError
+from dsa110_contimg.errors import ContimgError
 from dsa110_contimg.models import Model
 from dsa110_contimg.orchestration.client import FINISHED_STATES, AirflowClient
 from dsa110_contimg.orchestration.embedded import EmbeddedAirflow
+from dsa110_contimg.orchestration.following import ended_with_us, follow
 from dsa110_contimg.orchestration.runs import IMAGE_DAG, NIGHT_DAG
 from dsa110_contimg.qa.models import NightReport
 from dsa110_contimg.qa.records import NightLedger
 from dsa110_contimg.settings import Settings
 
 _POLL_S = 1.0
-_PATIENCE_S = 300.0
 _FAILED_STATES = frozenset({"failed", "upstream_failed"})
 
 
@@ -132,7 +133,7 @@ def run_night(
         end_runs(airflow.client, f"night__{options.date}__")
         say(f"Airflow runs at {airflow.url}; triggering {NIGHT_DAG} for {options.date}")
         clock = time.monotonic()
-        with unpaused(airflow.client), _ended_with_us(airflow.client, run_id):
+        with unpaused(airflow.client), ended_with_us(partial(end_runs, airflow.client, run_id)):
             airflow.client.trigger(NIGHT_DAG, run_id, conf)
             state = _watch(airflow, run_id, on_progress or (lambda _: None))
         seconds["run"] = time.monotonic() - clock
@@ -157,25 +158,20 @@ def run_night(
 def _watch(
     airflow: EmbeddedAirflow, run_id: str, on_progress: Callable[[NightProgress], None]
 ) -> str:
-    """Follow a run to its end."""
-    last = None
-    answered_s = time.monotonic()
-    while True:
-        try:
-            state: str = airflow.client.dag_run(NIGHT_DAG, run_id)["state"]
-            progress = read_progress(airflow.client, run_id)
-        except TransientError:
-            # A busy machine answers late. If a service has died, the wait below says so.
-            if time.monotonic() - answered_s > _PATIENCE_S:
-                raise
-        else:
-            answered_s = time.monotonic()
-            if progress != last:
-                on_progress(progress)
-                last = progress
-            if state in FINISHED_STATES:
-                return state
-        airflow.wait(_POLL_S)
+    """Follow a run to its end; return its state."""
+
+    def look() -> tuple[str, NightProgress]:
+        """Read the state first: what is over then does not change any more."""
+        state: str = airflow.client.dag_run(NIGHT_DAG, run_id)["state"]
+        return state, read_progress(airflow.client, run_id)
+
+    state, _ = follow(
+        look,
+        is_over=lambda seen: seen[0] in FINISHED_STATES,
+        wait=partial(airflow.wait, _POLL_S),
+        on_progress=lambda seen: on_progress(seen[1]),
+    )
+    return state
 
 
 def read_progress(client: AirflowClient, run_id: str) -> NightProgress:
@@ -234,19 +230,6 @@ def end_runs(client: AirflowClient, name: str) -> None:
         for run in client.dag_runs(dag_id, containing=name):
             if run["state"] not in FINISHED_STATES:
                 client.fail_run(dag_id, run["dag_run_id"])
-
-
-@contextlib.contextmanager
-def _ended_with_us(client: AirflowClient, run_id: str) -> Iterator[None]:
-    """End the run if its watcher is interrupted."""
-    finished = False
-    try:
-        yield
-        finished = True
-    finally:
-        if not finished:
-            with contextlib.suppress(ContimgError):
-                end_runs(client, run_id)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ _SECONDS_PER_DAY = 86400.0
 _READABLE_FRAMES = ("J2000", "ICRS")
 _VOLATILE_FILE = "table.lock"
 """casacore rewrites it on every open."""
+_N_SPREAD = 4
 
 
 @contextmanager
@@ -109,6 +110,22 @@ def read_antennas(ms_path: Path) -> tuple[list[str], list[int]]:
     with open_table(ms_path) as ms:
         used = np.union1d(ms.getcol("ANTENNA1"), ms.getcol("ANTENNA2"))
     return names, used.tolist()
+
+
+def spread_over_band(spws: list[SpwInfo]) -> list[SpwInfo]:
+    """Choose windows that stand for all.
+
+    Parameters
+    ----------
+    spws : list of SpwInfo
+        The windows of an MS.
+
+    Returns
+    -------
+    list of SpwInfo
+        At most four, evenly spread.
+    """
+    return spws[:: max(1, -(-len(spws) // _N_SPREAD))]
 
 
 def list_spws(ms_path: Path) -> list[SpwInfo]:

@@ -166,7 +166,7 @@ def hold_somebody_elses(ms: Path) -> str:
 def replace_and_remove(ms: Path) -> list[str]:
     """Publish an MS over the read-only one, and remove that one too; what went wrong."""
     from dsa110_contimg.storage.files import make_writable, remove_for_sure
-    from dsa110_contimg.storage.publish import publish_tree
+    from dsa110_contimg.storage.publish import LEFTOVER_NAME, publish_tree
 
     fresh = ms.with_name("fresh.ms")
     shutil.copytree(ms, fresh)
@@ -174,4 +174,5 @@ def replace_and_remove(ms: Path) -> list[str]:
     (fresh / "fresh").touch()
     problems = publish_tree(fresh, ms, read_only=True)
     assert (ms / "fresh").exists()
-    return problems + remove_for_sure(ms) + [str(p) for p in ms.parent.glob(".*.replaced-*")]
+    left = [str(p) for p in ms.parent.iterdir() if LEFTOVER_NAME.fullmatch(p.name)]
+    return problems + remove_for_sure(ms) + left

@@ -6,6 +6,7 @@ are called past their templates: an alert holds names of files, which may look l
 
 from __future__ import annotations
 
+import contextlib
 import html
 import math
 import smtplib
@@ -160,16 +161,20 @@ def _impatient_hook(settings: Settings) -> SmtpHook:
     from airflow.providers.smtp.hooks.smtp import SmtpHook
 
     class ImpatientSmtpHook(SmtpHook):
-        """Leaves further tries to the next alert, and no connection open."""
+        """Leaves further tries to the next alert."""
 
         def get_conn(self) -> SmtpHook:
             """Log in; hang up if that is refused."""
-            try:
-                return super().get_conn()
-            except BaseException:
-                if isinstance(self._smtp_client, smtplib.SMTP):
-                    self._smtp_client.close()
-                raise
+            with contextlib.ExitStack() as unless_logged_in:
+                unless_logged_in.callback(self._hang_up)
+                connected = super().get_conn()
+                unless_logged_in.pop_all()
+            return connected
+
+        def _hang_up(self) -> None:
+            """Leave no connection open."""
+            if isinstance(self._smtp_client, smtplib.SMTP):
+                self._smtp_client.close()
 
         @property
         def timeout(self) -> int:
