@@ -14,8 +14,8 @@ _DONE = {ConversionState.CONVERTED, ConversionState.SKIPPED}
 _RECORDS = ("conversions", "flaggings", "solves", "calibrations", "plans", "ms_failures")
 
 
-class NightBook:
-    """Reads the records of nights, each night once.
+class Processed:
+    """Knows which groups are done with; reads the records of each night once.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from dsa110_contimg.conversion.models import Manifest
 from dsa110_contimg.flagging.versions import versions_dir
 from dsa110_contimg.housekeeping.broom import Broom, Rubbish
 from dsa110_contimg.housekeeping.models import HousekeepingOptions, Kind
-from dsa110_contimg.housekeeping.processed import NightBook
+from dsa110_contimg.housekeeping.processed import Processed
 from dsa110_contimg.models import Model
 from dsa110_contimg.storage.files import fsync_path, remove_for_sure
 from dsa110_contimg.storage.ms_access import lock_path
@@ -79,7 +79,7 @@ def sweep_old(options: HousekeepingOptions, broom: Broom) -> set[str]:
     set of str
         Nights whose MSs were removed.
     """
-    book = NightBook(options.nights_dir)
+    book = Processed(options.nights_dir)
     nights: set[str] = set()
     if options.retention.ms_days is not None:
         for ms in _list_sets(options.ms_dir):
@@ -162,7 +162,7 @@ def _changed_s(path: Path) -> float:
 
 
 def _sweep_ms(
-    options: HousekeepingOptions, broom: Broom, book: NightBook, ms: Path, days: float
+    options: HousekeepingOptions, broom: Broom, book: Processed, ms: Path, days: float
 ) -> None:
     """Remove an MS if nobody used it for long and its night is done with it."""
     group_id = ms.name.removesuffix(".ms")
@@ -205,7 +205,7 @@ def _sweep_ms(
 
 
 def _sweep_products(
-    options: HousekeepingOptions, broom: Broom, book: NightBook, products: Path, days: float
+    options: HousekeepingOptions, broom: Broom, book: Processed, products: Path, days: float
 ) -> None:
     """Remove the products of a source whose MS has gone before them."""
     group_id = products.parent.name

@@ -9,7 +9,7 @@ from typing import Any, Final
 from dsa110_contimg.errors import TransientError
 from dsa110_contimg.housekeeping.models import Fate, options_for
 from dsa110_contimg.orchestration.alerts import alert_cleanup_failures
-from dsa110_contimg.orchestration.runs import IMAGE_DAG, IMAGE_DAG_LAST_TASK
+from dsa110_contimg.orchestration.runs import IMAGE_DAG, IMAGE_DAG_LAST_TASK, group_of_image_run
 from dsa110_contimg.settings import get_settings
 
 _log = logging.getLogger(__name__)
@@ -39,10 +39,8 @@ def find_wanted(
     for run_id, of_run in states.items():
         if of_run.get(IMAGE_DAG_LAST_TASK) in _FINISHED:
             continue
-        # As `orchestration.runs.image_run_id` writes it.
-        kind, _, rest = run_id.partition("__")
-        group_id, _, parent = rest.partition("__")
-        if kind == "image" and group_id and parent:
+        group_id = group_of_image_run(run_id)
+        if group_id is not None:
             wanted[group_id] = f"the run {run_id} of {IMAGE_DAG}"
         else:
             wanted_by = f"the run {run_id} of {IMAGE_DAG}, whose id does not tell its MS,"

@@ -25,6 +25,7 @@ _PATHS: Final = {"input_dir": "the input directory", "sources_file": "the source
 _MAX_ID = 240
 """Airflow's ids hold 250 characters."""
 _DAY = timedelta(days=1)
+_IMAGE_PREFIX = "image__"
 _START_S = 120.0
 """What Python and Airflow may take before a task's work begins, on a busy machine."""
 
@@ -242,4 +243,21 @@ def image_run_id(parent_run_id: str, conf: Mapping[str, Any]) -> str:
     request = json.dumps([parent_run_id, dict(conf)], sort_keys=True)
     digest = hashlib.sha256(request.encode()).hexdigest()[:8]
     name = Path(conf["ms"]).name.removesuffix(".ms")
-    return f"image__{name}__{parent_run_id}"[: _MAX_ID - 10] + f"__{digest}"
+    return f"{_IMAGE_PREFIX}{name}__{parent_run_id}"[: _MAX_ID - 10] + f"__{digest}"
+
+
+def group_of_image_run(run_id: str) -> str | None:
+    """Tell from the id of a run of `image_ms` which group it is about.
+
+    Parameters
+    ----------
+    run_id : str
+        As `image_run_id` makes it, or any other.
+
+    Returns
+    -------
+    str or None
+        None if somebody else named the run.
+    """
+    group_id, _, parent = run_id.removeprefix(_IMAGE_PREFIX).partition("__")
+    return group_id if run_id.startswith(_IMAGE_PREFIX) and group_id and parent else None
