@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import stat
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +17,7 @@ from support.calibrator_transits import (
     registry_url,
     station_ids,
 )
+from support.faults import find_child, killed_after
 
 from dsa110_contimg.calibration.apply import apply_calibration
 from dsa110_contimg.calibration.models import (
@@ -288,27 +285,19 @@ def list_applied(ms: Path) -> list[str]:
         return [name for name in opened.colnames() if name == "CORRECTED_DATA"]
 
 
-def kill_in_applycal(log: Path) -> None:
-    """Wait until CASA's log says that applycal has begun, then kill the child that it runs in."""
-    end_s = time.monotonic() + 60.0
-    while time.monotonic() < end_s:
-        if log.exists() and "Begin Task: applycal" in log.read_text(errors="replace"):
-            for task in Path("/proc/self/task").iterdir():
-                for pid in (task / "children").read_text().split():
-                    if b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes():
-                        os.kill(int(pid), signal.SIGKILL)
-            return
-        time.sleep(0.005)
-
-
 def test_a_child_that_is_killed_leaves_an_ms_that_is_refused(transits, calibrated, tmp_path):
     ms = copy_ms(transits.field, tmp_path)
     options = transits.apply_options(ms, log_dir=tmp_path / "logs")
-    killer = threading.Thread(target=kill_in_applycal, args=(tmp_path / "logs" / f"{ms.stem}.log",))
-    killer.start()
-    with pytest.raises(TransientError):
+    log = tmp_path / "logs" / f"{ms.stem}.log"
+
+    def find_applycal() -> int | None:
+        """Find the child once CASA's log says that applycal has begun."""
+        has_begun = log.exists() and "Begin Task: applycal" in log.read_text(errors="replace")
+        return find_child() if has_begun else None
+
+    with killed_after(0.0, find_applycal) as killed, pytest.raises(TransientError):
         apply_calibration(options)
-    killer.join()
+    assert killed
     assert read_calibration(ms) is None
     with pytest.raises(InputError, match="left in the middle of its calibration"):
         require_whole(ms)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from casacore.tables import addImagingColumns, table
-from support.faults import killed_after
+from support.faults import find_child, killed_after
 from support.rfi_night import FlaggedGroup, RfiGroup, convert, flag_options, read_column
 
 from dsa110_contimg.errors import InputError, TransientError
@@ -84,16 +82,12 @@ def test_a_flagging_that_was_killed_is_refused_until_it_is_done_again(
     options = flag_options(ms, strategy=STRATEGY)
     log = options.find_log(ms.parent, ms.stem)
 
-    def find_child() -> int | None:
+    def find_flagging() -> int | None:
         """Find the child once CASA searches for interference, and has flagged the obvious."""
-        if not log.exists() or f"{ms.stem}: casa\n" not in log.read_text(errors="replace"):
-            return None
-        # psutil looks at all processes of the machine; a small MS may be flagged by then.
-        listed = Path(f"/proc/self/task/{threading.main_thread().native_id}/children").read_text()
-        children = [psutil.Process(int(pid)) for pid in listed.split()]
-        return next((c.pid for c in children if "child_main" in " ".join(c.cmdline())), None)
+        has_begun = log.exists() and f"{ms.stem}: casa\n" in log.read_text(errors="replace")
+        return find_child() if has_begun else None
 
-    with killed_after(0.0, find_child) as killed, pytest.raises(TransientError) as caught:
+    with killed_after(0.0, find_flagging) as killed, pytest.raises(TransientError) as caught:
         flag_ms(options)
     assert killed
     assert caught.value.reason == "child_killed"

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from casacore.tables import table
+from support.faults import find_child, killed_after
 from support.point_source import TARGET
 
 from dsa110_contimg.errors import InputError, TransientError
@@ -150,17 +149,9 @@ def test_killed_child_leaves_nothing_and_a_rerun_completes(
     point_source_ms, options_for, tmp_path, delay_s
 ):
     options = options_for(point_source_ms, spws=tuple(range(8)))
-
-    def kill() -> None:
-        time.sleep(delay_s)
-        for child in psutil.Process().children():
-            child.send_signal(signal.SIGKILL)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    with pytest.raises(TransientError) as caught:
+    with killed_after(delay_s, find_child) as killed, pytest.raises(TransientError) as caught:
         image_source(options)
-    killer.join()
+    assert killed
     assert caught.value.reason == "child_killed"
     assert not (tmp_path / "products" / "target").exists()
     assert not files_below(tmp_path / "sandboxes")

@@ -224,6 +224,20 @@ def _tagged_processes() -> list[psutil.Process]:
     return tagged
 
 
+def find_child() -> int | None:
+    """Process id of the fresh interpreter that `run_in_child` runs for this process, if any.
+
+    Read from /proc: psutil looks at all processes of the machine, which takes longer than some
+    children live. Other children, such as the resource tracker of multiprocessing, are not its.
+    """
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # a thread or a child that has just ended
+            for pid in (task / "children").read_text().split():
+                if b"child_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    return int(pid)
+    return None
+
+
 @contextmanager
 def killed_after(delay_s: float, find: Callable[[], int | None]) -> Iterator[list[int]]:
     """Kill a process some time after it is found; yields a list that gets its id."""
