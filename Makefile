@@ -25,8 +25,8 @@ airflow: setup  ## Keep Airflow's UI running, to look around and trigger DAGs by
 	$(RUN) airflow --work-dir $(WORK)
 
 cluster:  ## Start Airflow for several users and machines in containers; .env holds its secrets
-	@[ -z "$$(find . -maxdepth 1 -name .env -perm /077)" ] || \
-	    { echo "refused: .env holds secrets and is open to others (chmod 600 .env)" >&2; exit 1; }
+	@open=$$(find . -maxdepth 1 \( -name .env -o -name settings.env \) -perm /077); \
+	[ -z "$$open" ] || { echo "refused: these may hold secrets and are open to others (chmod 600):" $$open >&2; exit 1; }
 	docker compose build
 	docker compose up --detach --wait
 

@@ -15,7 +15,7 @@ from airflow.sdk import dag, get_current_context, task
 from dsa110_contimg.orchestration.errors import default_args
 from dsa110_contimg.orchestration.forms import image_form
 from dsa110_contimg.orchestration.pools import MS_POOL
-from dsa110_contimg.orchestration.queues import CASA
+from dsa110_contimg.orchestration.queues import CASA, FIRST
 from dsa110_contimg.orchestration.runs import IMAGE_DAG, task_limit
 from dsa110_contimg.settings import get_settings
 
@@ -29,8 +29,6 @@ SETTINGS = get_settings()
 IMAGING_LIMIT = task_limit(SETTINGS, SETTINGS.imaging_timeout_s)
 FLAGGING_LIMIT = task_limit(SETTINGS, SETTINGS.flagging_timeout_s)
 CALIBRATION_LIMIT = task_limit(SETTINGS, SETTINGS.calibration_timeout_s)
-FIRST: dict[str, Any] = {"priority_weight": 10_000, "weight_rule": "absolute"}
-"""A night's groups wait for its solutions: they come before conversions that could start."""
 
 
 def this_run(what: str) -> tuple[ImageRequest, str]:
@@ -70,16 +68,20 @@ def image_ms() -> None:
 
     @task.sensor(
         mode="reschedule",
-        poke_interval=15,
+        poke_interval=10,
+        exponential_backoff=True,
+        max_wait=60,
         timeout=SETTINGS.calibration_wait_timeout_s,
         soft_fail=True,
         trigger_rule="all_done",
     )
     def calibrators(flagged: str | None) -> bool:
-        from dsa110_contimg.orchestration.calibration_tasks import find_awaited
+        from dsa110_contimg.orchestration import calibration_tasks
 
+        request, _ = this_run("calibrators")
+        calibration_tasks.settle_own_solve(request)
         # Without flags there is nothing to calibrate; the task before has said why.
-        return flagged is None or not find_awaited(this_run("calibrators")[0])
+        return flagged is None or not calibration_tasks.find_awaited(request)
 
     @task(
         pool=MS_POOL,

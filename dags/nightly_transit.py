@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from dsa110_contimg.orchestration.errors import default_args
 from dsa110_contimg.orchestration.forms import night_form
-from dsa110_contimg.orchestration.queues import CONVERT
+from dsa110_contimg.orchestration.queues import CONVERT, FIRST
 from dsa110_contimg.orchestration.runs import (
     IMAGE_DAG,
     NIGHT_DAG,
@@ -20,6 +20,7 @@ from dsa110_contimg.orchestration.runs import (
     image_run_id,
     plan_night,
     task_limit,
+    wait_in_turn,
 )
 from dsa110_contimg.orchestration.timetable import find_schedule
 from dsa110_contimg.settings import get_settings
@@ -112,7 +113,8 @@ def nightly_transit() -> None:
             reset_dag_run=True,
             wait_for_completion=True,
             deferrable=True,
-            poke_interval=2,
+            pre_execute=wait_in_turn,
+            **FIRST,
             map_index_template="{{ task.conf['ms'] }}",
         )
 

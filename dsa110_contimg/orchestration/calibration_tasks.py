@@ -148,6 +148,34 @@ def _record_solve(ledger: NightLedger, outcome: SolveOutcome) -> None:
     metrics.count_solve(outcome.state)
 
 
+def settle_own_solve(request: ImageRequest) -> None:
+    """Let nobody wait for a solve whose tasks were killed before they could say a word.
+
+    Parameters
+    ----------
+    request : ImageRequest
+        An MS whose tasks have ended up to its solve, in whatever way.
+
+    Raises
+    ------
+    ContimgError
+        If the MS is not there.
+    """
+    group_id, ledger = ledger_of(request)
+    planned = _planned_transit(ledger, group_id)
+    if planned is not None and not ledger.is_decided(group_id, anew=request.reprocess):
+        reason = "killed: its tasks ended on every try before they could say why; see their logs"
+        _record_solve(
+            ledger,
+            SolveOutcome(
+                group_id=group_id,
+                calibrator=planned.calibrator.name,
+                state=SolveState.FAILED,
+                reason=reason,
+            ),
+        )
+
+
 def find_awaited(request: ImageRequest) -> list[str]:
     """List the calibrators of the night that an MS waits for.
 
@@ -215,14 +243,19 @@ def apply(request: ImageRequest, purpose: str) -> str:
 
 def _disappoint(ledger: NightLedger, group_id: str) -> None:
     """Let nobody wait for a solve that was planned with another catalogue or limit."""
-    plan = ledger.find_calibrators()
-    planned = plan.solvable.get(group_id) if plan is not None else None
+    planned = _planned_transit(ledger, group_id)
     if planned is not None:
         reason = "it was planned, but is not in the catalogue, or bright enough, any more"
         name = planned.calibrator.name
         ledger.save_solve(
             SolveOutcome(group_id=group_id, calibrator=name, state=SolveState.FAILED, reason=reason)
         )
+
+
+def _planned_transit(ledger: NightLedger, group_id: str) -> Transit | None:
+    """Look up which transit in a group the night counts on."""
+    plan = ledger.find_calibrators()
+    return plan.solvable.get(group_id) if plan is not None else None
 
 
 def _find_transit(request: ImageRequest) -> Transit | None:

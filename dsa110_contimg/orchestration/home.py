@@ -91,6 +91,7 @@ class AirflowHome:
                         "max_map_length": 4096,
                         "simple_auth_manager_all_admins": True,
                         "execution_api_server_url": f"{url}/execution/",
+                        "mp_forkserver_preload": "dsa110_contimg.orchestration.preload",
                     },
                     "database": {
                         "sql_alchemy_conn": f"sqlite:///{self.database}",
@@ -103,6 +104,8 @@ class AirflowHome:
                     },
                     "api": {"host": LOOPBACK, "port": port, "base_url": url, "workers": 1},
                     "scheduler": {
+                        # Workers, and with them tasks, begin with the imports of the stages.
+                        "mp_start_method": "forkserver",
                         "job_heartbeat_sec": 2,
                         "scheduler_heartbeat_sec": 2,
                         "scheduler_idle_sleep_time": 0.5,

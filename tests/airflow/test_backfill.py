@@ -61,7 +61,8 @@ def live(tmp_path_factory: pytest.TempPathFactory, archive: Archive) -> Iterator
 
 
 def backfill_here(live: LiveAirflow, first: str, last: str, *options: str) -> Any:
-    return backfill("--from", first, "--to", last, "--url", live.airflow.url, *options)
+    where = ("--from", first, "--to", last, "--url", live.airflow.url)
+    return backfill(*where, *options, wait=live.airflow.wait)
 
 
 @pytest.fixture(scope="module")

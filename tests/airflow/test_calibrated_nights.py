@@ -191,6 +191,53 @@ def test_a_second_run_does_no_work_twice(
     assert [record["skipped"] for record in calibrations(live, LATER)] == [True]
 
 
+@pytest.mark.parametrize("task_id", ["flag", "solve", "calibrators", "apply"])
+def test_clearing_a_task_of_a_calibrated_ms_is_safe(
+    live: LiveAirflow, reports: dict[str, dict[str, Any]], task_id: str
+) -> None:
+    """Alone, without what depends on it: the MS stays flagged, calibrated and as it was."""
+    assert reports[LATER]["failures"] == []
+    before = [record | {"skipped": None, "seconds": None} for record in calibrations(live, LATER)]
+    ms = Path(before[0]["ms_path"])
+    files = {path: path.stat().st_mtime_ns for path in ms.glob("table.f*")}
+    [run] = [
+        run["dag_run_id"]
+        for run in live.client.dag_runs(IMAGE_DAG, containing=f"{LATER}__")
+        if run["dag_run_id"].startswith(f"image__{ms.stem}")
+    ]
+    live.clear((IMAGE_DAG, run), task_id)
+    assert live.finish((IMAGE_DAG, run)) == ["success"]
+    assert {path: path.stat().st_mtime_ns for path in ms.glob("table.f*")} == files
+    after = [record | {"skipped": None, "seconds": None} for record in calibrations(live, LATER)]
+    assert after == before
+
+
+@pytest.mark.sweep
+def test_a_night_that_is_done_anew_waits_for_its_new_solutions(
+    live: LiveAirflow,
+    nights: dict[str, SimulationResult],
+    reports: dict[str, dict[str, Any]],
+) -> None:
+    """The first group takes what the last one is solved to now, not what was there before."""
+    assert reports[EARLIER]["failures"] == []
+    conf = {
+        "date": EARLIER,
+        "input_dir": nights[EARLIER].output_dir,
+        "sources_file": nights[EARLIER].sources_path,
+    }
+    [old, _] = [record["applied"] for record in calibrations(live, EARLIER)]
+    assert live.finish(live.trigger(NIGHT_DAG, {**conf, "reprocess": True})) == ["success"]
+    first, last = calibrations(live, EARLIER)
+    assert first["applied"][0]["tables"] == last["applied"][0]["tables"] != old[0]["tables"]
+    [then], [now] = (
+        [s["spws"] for s in report["sources"] if s["group_id"] == first["group_id"]][:1]
+        for report in (reports[EARLIER], live.report(EARLIER))
+    )
+    assert [w["flux_jy"] for w in now] == pytest.approx([w["flux_jy"] for w in then], rel=1e-6)
+    assert live.finish(live.trigger(NIGHT_DAG, conf)) == ["success"]
+    assert [record["skipped"] for record in calibrations(live, EARLIER)] == [True, True]
+
+
 def test_an_ms_has_one_task_at_a_time(
     live: LiveAirflow, reports: dict[str, dict[str, Any]]
 ) -> None:

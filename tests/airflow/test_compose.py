@@ -56,6 +56,15 @@ SERVICE = {
         "cap_drop": STRINGS,
         "security_opt": STRINGS,
         "restart": {"enum": ["no", "unless-stopped"]},
+        "env_file": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["path", "required"],
+                "properties": {"path": {"type": "string"}, "required": {"type": "boolean"}},
+                "additionalProperties": False,
+            },
+        },
         "environment": {"type": "object", "additionalProperties": {"type": "string"}},
         "volumes": STRINGS,
         "ports": STRINGS,
@@ -219,14 +228,15 @@ def test_one_image_is_built_once(compose: dict[str, Any]) -> None:
     assert len({services[name]["image"] for name in AIRFLOW}) == 1
 
 
+@pytest.mark.parametrize("name", [".env", "settings.env"])
 @pytest.mark.parametrize(("mode", "starts"), [(0o600, True), (0o640, False), (0o604, False)])
 def test_secrets_that_others_can_read_start_nothing(
-    tmp_path: Path, mode: int, starts: bool
+    tmp_path: Path, name: str, mode: int, starts: bool
 ) -> None:
     """Through `make cluster`, with a program in the place of Docker that only notes its calls."""
     shutil.copy(ROOT / "Makefile", tmp_path)
-    (tmp_path / ".env").touch(mode)
-    (tmp_path / ".env").chmod(mode)
+    (tmp_path / name).touch(mode)
+    (tmp_path / name).chmod(mode)
     docker = tmp_path / "bin" / "docker"
     docker.parent.mkdir()
     docker.write_text('#!/bin/sh\necho "$*" >> calls\n')
@@ -241,4 +251,4 @@ def test_secrets_that_others_can_read_start_nothing(
     )
     assert (done.returncode == 0) == starts
     assert (tmp_path / "calls").exists() == starts
-    assert ("chmod 600 .env" in done.stderr) != starts
+    assert (f"(chmod 600): ./{name}" in done.stderr) != starts

@@ -6,7 +6,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
+from support.fragile_airflow import is_worker
 from support.live_airflow import LiveAirflow, Span, most_at_once, overlaps, seconds, spans_by_ms
 
 from dsa110_contimg.orchestration.pools import ms_pool_name
@@ -105,3 +107,11 @@ def _spans_by_pool(live: LiveAirflow) -> dict[str, list[Span]]:
         span = seconds(task["start_date"]), seconds(task["end_date"])
         found.setdefault(task["pool"], []).append(span)
     return found
+
+
+def test_tasks_begin_with_the_imports_of_the_stages(live_by_clock: LiveAirflow) -> None:
+    """A worker that supervises tasks never imports casacore itself: it was born with it."""
+    workers = [p for p in psutil.Process().children(recursive=True) if is_worker(p)]
+    assert workers
+    for worker in workers:
+        assert any("casacore/tables" in loaded.path for loaded in worker.memory_maps())

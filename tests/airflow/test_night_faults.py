@@ -1,9 +1,10 @@
 """A night goes on, whatever is killed, filled up or deleted in the middle of it.
 
 Each fault comes when a task of a named kind is known to work. The services are started again as
-a supervisor does it, by the embedded Airflow itself; the database by the test. The short form
-kills everything once, with an Airflow that notices the dead within seconds; the long form
-(``make faults-airflow``) at several instants, with the times that the pipeline is shipped with.
+a supervisor does it, by the embedded Airflow itself; the database by the test. `make test` kills
+everything once in one night, with an Airflow that notices the dead within seconds, and
+`make test-airflow` more of it; the long form (``make faults-airflow``) kills each part alone, at
+several instants, with the times that the pipeline is shipped with.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -32,7 +34,7 @@ from dsa110_contimg.storage.files import remove_for_sure
 from dsa110_contimg.storage.ms_access import exclusive_ms, read_holder
 from dsa110_contimg.storage.publish import read_manifest
 
-pytestmark = [pytest.mark.airflow, pytest.mark.fault, pytest.mark.slow, pytest.mark.sweep]
+pytestmark = [pytest.mark.airflow, pytest.mark.fault, pytest.mark.slow]
 
 LONG = os.environ.get("AIRFLOW_FAULT_SWEEP") == "long"
 OUTAGE_S = 3.0
@@ -69,6 +71,11 @@ FAULTS = (
 FAULTS_ON_SERVER = [Fault(("database",), CONVERT)] + [
     Fault((victim,), MEASURE) for victim in ("database", *SERVICES) if LONG
 ]
+EVERYTHING = [
+    Fault(OF_A_TASK, CONVERT),
+    Fault(("scheduler", "dag-processor"), CONVERT),
+    Fault(("api-server", "triggerer"), MEASURE),
+]
 
 
 @pytest.fixture(scope="module")
@@ -77,14 +84,15 @@ def stage(
 ) -> Iterator[Stage]:
     """An Airflow on the database that the test names."""
     with contextlib.ExitStack() as running:
-        is_on_server = request.param == "postgresql"
+        has_server = all(map(shutil.which, ("initdb", "postgres")))
+        is_on_server = request.param == "postgresql" or (request.param == "either" and has_server)
         database = running.enter_context(running_postgres()) if is_on_server else None
         root = tmp_path_factory.mktemp(request.param)
         yield running.enter_context(set_stage(root, haste=not LONG, database=database))
 
 
 def on(*databases: str) -> pytest.MarkDecorator:
-    """Which databases Airflow is on."""
+    """Which databases Airflow is on; ``either`` is PostgreSQL where there is one."""
     return pytest.mark.parametrize("stage", databases, indirect=True)
 
 
@@ -103,52 +111,67 @@ def strike(live: LiveMortal, night: Night, fault: Fault) -> tuple[float, dict[st
         return killed_s, hit
 
 
-def survive(stage: Stage, fault: Fault) -> tuple[Night, dict[str, object]]:
-    """Have a night, and strike in the middle of it; the night, and what was there before."""
+def survive(stage: Stage, *faults: Fault, n_groups: int = 2) -> None:
+    """Have a night, strike in the middle of it, and look at what became of it."""
     live = stage.live
-    night = stage.start(stage.simulate(), fault.victims[0])
-    killed_s, hit = strike(live, night, fault)
-    before = night.published()
-    if "database" in fault.victims:
-        assert live.airflow.database is not None
-        while (left_s := killed_s + OUTAGE_S - time.time()) > 0:
-            live.airflow.wait(left_s)  # shorter, if a service gives up
-        live.airflow.database.start()
-    away = [victim for victim in fault.victims if victim not in hit]
-    if "database" in away:
-        away.append("scheduler")  # gives up, or goes on
-    back_s = {name: live.await_back(name, killed_s) for name in away}
+    night = stage.start(stage.simulate(n_groups=n_groups), faults[0].victims[0])
+    struck = []
+    for fault in faults:
+        killed_s, hit = strike(live, night, fault)
+        before = night.published()
+        away = [victim for victim in fault.victims if victim not in hit]
+        if "database" in away:
+            restart_database(live, killed_s + OUTAGE_S)
+            away.append("scheduler")  # gives up, or goes on
+        back_s = {name: live.await_back(name, killed_s) for name in away}
+        struck.append((fault, killed_s, hit, back_s))
     assert live.finish(night.run, timeout_s=LIMIT_S) == ["success"]
-    figures = {
-        "fault": str(fault),
-        "back after": back_s,
-        "tried again after": {
-            victim: live.next_start(night.run[1], killed_s, task) for victim, task in hit.items()
-        },
-        "next task after": live.next_start(night.run[1], killed_s),
-        "night": time.time() - night.started_s,
-    }
-    print("\nseconds:", json.dumps(figures))  # noqa: T201 - for -s
+    for fault, killed_s, hit, back_s in struck:
+        figures = {
+            "fault": str(fault),
+            "back after": back_s,
+            "tried again after": {
+                victim: live.next_start(night.run[1], killed_s, task)
+                for victim, task in hit.items()
+            },
+            "next task after": live.next_start(night.run[1], killed_s),
+            "night": time.time() - night.started_s,
+        }
+        print("\nseconds:", json.dumps(figures))  # noqa: T201 - for -s
     stage.done.append(night)
-    return night, before
+    night.assert_whole(before)
+    stage.assert_tidy()
 
 
+def restart_database(live: LiveMortal, then_s: float) -> None:
+    """Start the database again at some time; services may give up before."""
+    assert live.airflow.database is not None
+    while (left_s := then_s - time.time()) > 0:
+        live.airflow.wait(left_s)
+    live.airflow.database.start()
+
+
+@on("either")
+def test_a_night_outlives_everything(stage: Stage) -> None:
+    on_server = [Fault(("database",), MEASURE)] if stage.live.airflow.database else []
+    survive(stage, *EVERYTHING, *on_server, n_groups=3)
+
+
+@pytest.mark.sweep
 @on("sqlite")
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
 def test_a_night_outlives(stage: Stage, fault: Fault) -> None:
-    night, before = survive(stage, fault)
-    night.assert_whole(before)
-    stage.assert_tidy()
+    survive(stage, fault)
 
 
+@pytest.mark.sweep
 @on("postgresql")
 @pytest.mark.parametrize("fault", FAULTS_ON_SERVER, ids=str)
 def test_a_night_on_a_server_outlives(stage: Stage, fault: Fault) -> None:
-    night, before = survive(stage, fault)
-    night.assert_whole(before)
-    stage.assert_tidy()
+    survive(stage, fault)
 
 
+@pytest.mark.sweep
 @on("sqlite")
 def test_what_befalls_single_groups(stage: Stage) -> None:
     """One finds no space, one is corrupt, one loses its MS: all is on record, the rest is done."""
@@ -243,6 +266,7 @@ def assert_on_record(night: Night, deleted: Path, corrupt: Path) -> None:
     assert (pool["slots"], pool["occupied_slots"]) == (1, 0)
 
 
+@pytest.mark.sweep
 @on("sqlite", *(["postgresql"] if LONG else []))
 def test_second_runs_do_no_work(stage: Stage) -> None:
     """Of all nights that were struck; in the short form, of the last."""

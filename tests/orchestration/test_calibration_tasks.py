@@ -17,7 +17,7 @@ from dsa110_contimg.conversion.models import (
     GroupListing,
     Manifest,
 )
-from dsa110_contimg.orchestration.calibration_tasks import find_awaited
+from dsa110_contimg.orchestration.calibration_tasks import find_awaited, settle_own_solve
 from dsa110_contimg.orchestration.ms_requests import ImageRequest
 from dsa110_contimg.provenance import make_provenance
 from dsa110_contimg.qa.record_models import MsFailure
@@ -69,25 +69,30 @@ def ask(tmp_path: Path, ledger: NightLedger) -> Ask:
     assert ledger.exists()
 
     def awaited(group_id: str, *, reprocess: bool = False) -> list[str]:
-        ms = tmp_path / f"{group_id}.ms"
-        ms.mkdir(exist_ok=True)
-        manifest = Manifest.model_construct(
-            group_id=group_id,
-            state="complete",
-            missing=[],
-            spectral_windows=[],
-            phase_center_ra_deg=1.0,
-            phase_center_dec_deg=54.0,
-            start_utc=group_id,
-            duration_s=309.0,
-            files={},
-            stage_seconds={},
-            provenance=make_provenance(transit(group_id), []),
-        )
-        manifest_path(ms).write_text(manifest.model_dump_json(warnings=False))
-        return find_awaited(ImageRequest(ms=ms, reprocess=reprocess))
+        return find_awaited(request_for(tmp_path, group_id, reprocess=reprocess))
 
     return awaited
+
+
+def request_for(folder: Path, group_id: str, *, reprocess: bool = False) -> ImageRequest:
+    """Ask for a group whose MS was published."""
+    ms = folder / f"{group_id}.ms"
+    ms.mkdir(exist_ok=True)
+    manifest = Manifest.model_construct(
+        group_id=group_id,
+        state="complete",
+        missing=[],
+        spectral_windows=[],
+        phase_center_ra_deg=1.0,
+        phase_center_dec_deg=54.0,
+        start_utc=group_id,
+        duration_s=309.0,
+        files={},
+        stage_seconds={},
+        provenance=make_provenance(transit(group_id), []),
+    )
+    manifest_path(ms).write_text(manifest.model_dump_json(warnings=False))
+    return ImageRequest(ms=ms, reprocess=reprocess)
 
 
 def test_the_last_before_and_the_first_after_are_awaited(ask: Ask) -> None:
@@ -130,6 +135,30 @@ def test_a_failure_that_may_pass_is_awaited(ask: Ask, ledger: NightLedger) -> No
     assert ask(NOON) == [MORNING, EVENING]
     ledger.save_ms_failure(failure.model_copy(update={"is_retried": False}))
     assert ask(NOON) == [EVENING]
+
+
+def test_nobody_waits_for_a_solve_that_was_killed(
+    ask: Ask, ledger: NightLedger, tmp_path: Path
+) -> None:
+    """Its own run knows when its tasks have ended, though none of them could say so."""
+    settle_own_solve(request_for(tmp_path, NOON))
+    assert ask(NOON) == [MORNING, EVENING], "nothing is solved at noon"
+    settle_own_solve(request_for(tmp_path, MORNING))
+    assert ask(NOON) == [EVENING]
+    [outcome] = ledger.load().solves
+    assert (outcome.group_id, outcome.state) == (MORNING, SolveState.FAILED)
+    assert outcome.reason.startswith("killed: ")
+
+
+def test_a_solve_that_was_decided_stays_so(ask: Ask, ledger: NightLedger, tmp_path: Path) -> None:
+    solved = SolveOutcome(group_id=MORNING, calibrator="at-08", state=SolveState.SOLVED)
+    ledger.save_solve(solved)
+    settle_own_solve(request_for(tmp_path, MORNING))
+    assert ledger.load().solves == [solved]
+    ledger.save_listing(GroupListing(groups=[], rejects=[]))
+    settle_own_solve(request_for(tmp_path, MORNING, reprocess=True))
+    assert [outcome.state for outcome in ledger.load().solves] == [SolveState.FAILED]
+    assert ask(MORNING, reprocess=True) == []
 
 
 def test_transits_out_of_reach_are_not_awaited(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,6 +29,7 @@ DATES = ("2026-01-25", "2026-01-26", "2026-01-27")
 DEC_DEG = 54.573
 N_SOURCES = 2
 _START = datetime(2026, 1, 25, 8, 6, 19, tzinfo=UTC)
+_LIMIT_S = 400.0
 _SIDEREAL_DAY = timedelta(seconds=86164.09)
 _VOLATILE = (".lock", "table.lock")
 """Rewritten by everyone who opens an MS."""
@@ -99,27 +102,37 @@ class Archive:
 
 
 def backfill(
-    *options: str, settings: Settings | None = None
+    *options: str, settings: Settings | None = None, wait: Callable[[float], None] = time.sleep
 ) -> tuple[int, dict[str, dict[str, Any]], str]:
-    """Run the command; give its exit status, its nights by date, and what it said."""
+    """Run the command; give its exit status, its nights by date, and what it said.
+
+    ``wait`` waits for so many seconds; whoever runs the services looks after them meanwhile.
+    """
     variables = {
         f"DSA110_CONTIMG_{name.upper()}": str(value)
         for name, value in (settings or ())
         if value not in (None, [])
     }
-    process = subprocess.run(
-        [
-            *(sys.executable, "-P", "-c", "from dsa110_contimg.cli.main import main; main()"),
-            *("backfill", "--json", *options),
-        ],
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
-    result = json.loads(process.stdout) if process.stdout else {"nights": []}
-    return process.returncode, {n["date"]: n for n in result["nights"]}, process.stderr
+    command = [
+        *(sys.executable, "-P", "-c", "from dsa110_contimg.cli.main import main; main()"),
+        *("backfill", "--json", *options),
+    ]
+    until = time.monotonic() + _LIMIT_S
+    with tempfile.TemporaryFile("w+") as answer, tempfile.TemporaryFile("w+") as words:
+        with subprocess.Popen(
+            command, env={**os.environ, **variables}, stdout=answer, stderr=words
+        ) as process:
+            try:
+                while process.poll() is None:
+                    assert time.monotonic() < until, f"the backfill takes over {_LIMIT_S:.0f} s"
+                    wait(0.25)
+            finally:
+                process.kill()
+        answer.seek(0)
+        words.seek(0)
+        said = answer.read()
+        nights = json.loads(said)["nights"] if said else []
+        return process.returncode, {night["date"]: night for night in nights}, words.read()
 
 
 def snapshot(settings: Settings, *dates: str) -> Snapshot:

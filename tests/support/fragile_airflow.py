@@ -57,7 +57,7 @@ class FragileAirflow(EmbeddedAirflow):
         guard = self._services["scheduler"]
         # The guard also adopts the tasks of supervisors that were killed.
         scheduler = min(psutil.Process(guard.pid).children(), key=psutil.Process.create_time)
-        workers = scheduler.children()
+        workers = [p for p in scheduler.children(recursive=True) if is_worker(p)]
         self.schedulers.append(scheduler.pid)
         if orphans:
             guard.kill()
@@ -75,7 +75,7 @@ class FragileAirflow(EmbeddedAirflow):
         """SIGKILL the supervisor of the task whose CASA child holds an MS."""
         task = psutil.Process(holder.pid).parent()
         supervisor = task.parent()
-        assert "worker -- LocalExecutor" in " ".join(supervisor.cmdline())
+        assert is_worker(supervisor)
         self.supervisors.append(supervisor.pid)
         supervisor.kill()
 
@@ -95,6 +95,11 @@ class FragileAirflow(EmbeddedAirflow):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(orphans, timeout=5)
+
+
+def is_worker(process: psutil.Process) -> bool:
+    """Whether it belongs to the executor: such a process supervises one task after the other."""
+    return "worker -- LocalExecutor" in " ".join(process.cmdline())
 
 
 def _lives(process: psutil.Process) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import psutil
-from support.fragile_airflow import FragileAirflow
+from support.fragile_airflow import FragileAirflow, is_worker
 from support.live_airflow import LiveAirflow, seconds
 from support.postgres import PostgresServer
 
@@ -84,7 +84,7 @@ class MortalAirflow(FragileAirflow):
             process = psutil.Process(task["pid"])
             supervisor = process.parent()
             assert supervisor is not None
-            assert "worker -- LocalExecutor" in " ".join(supervisor.cmdline())
+            assert is_worker(supervisor)
             (process if victim == "task" else supervisor).kill()
 
     def is_back(self, victim: str, since_s: float) -> bool:
