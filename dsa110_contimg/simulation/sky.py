@@ -34,6 +34,8 @@ _CALIBRATOR_NORTH_DEG: Final = 0.1
 _CALIBRATOR_SPECTRAL_INDEX: Final = -0.5
 _BEYOND_BEAM_DEG: Final = 10.0
 """Sources that stay farther from the pointing than this (response 1e-12) are left out."""
+_SKY_TURN_DEG_PER_DAY: Final = 360.9856
+"""At most, for a source on the equator (IERS Conventions 2010)."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,21 @@ def track_sources(sources: list[Source], dec_deg: float, times_jd: Floats) -> Sk
     InputError
         If the Earth orientation tables do not cover the time.
     """
+    # Directions at all times are costly for a whole sky: look once where the sources are.
+    drift_deg = _SKY_TURN_DEG_PER_DAY * float(np.ptp(times_jd))
+    _, at_first_deg = _locate(sources, dec_deg, times_jd[:1])
+    sources = _those(sources, at_first_deg[:, 0] < _BEYOND_BEAM_DEG + drift_deg)
+    offsets, separation_deg = _locate(sources, dec_deg, times_jd)
+    near = separation_deg.min(axis=1) < _BEYOND_BEAM_DEG
+    return SkyTrack(
+        sources=tuple(_those(sources, near)),
+        directions=offsets[near],
+        separation_deg=separation_deg[near],
+    )
+
+
+def _locate(sources: list[Source], dec_deg: float, times_jd: Floats) -> tuple[Floats, Floats]:
+    """Offsets of sources from the pointing as vectors, and their distances in degrees."""
     ha_rad, dec_rad = observed_ha_dec(
         np.array([source.ra_deg for source in sources]),
         np.array([source.dec_deg for source in sources]),
@@ -103,13 +120,12 @@ def track_sources(sources: list[Source], dec_deg: float, times_jd: Floats) -> Sk
     pointing = direction_vector(np.float64(0.0), np.deg2rad(dec_deg))
     offsets = direction_vector(ha_rad, dec_rad) - pointing
     # The chord keeps its precision at small angles, where an arc cosine would lose it.
-    separation_deg = np.rad2deg(2 * np.arcsin(np.linalg.norm(offsets, axis=-1) / 2))
-    near = separation_deg.min(axis=1) < _BEYOND_BEAM_DEG
-    return SkyTrack(
-        sources=tuple(s for s, is_near in zip(sources, near, strict=True) if is_near),
-        directions=offsets[near],
-        separation_deg=separation_deg[near],
-    )
+    return offsets, np.rad2deg(2 * np.arcsin(np.linalg.norm(offsets, axis=-1) / 2))
+
+
+def _those(sources: list[Source], wanted: npt.NDArray[np.bool_]) -> list[Source]:
+    """Pick sources."""
+    return [source for source, is_wanted in zip(sources, wanted, strict=True) if is_wanted]
 
 
 def direction_vector(ha_rad: npt.ArrayLike, dec_rad: npt.ArrayLike) -> Floats:
