@@ -23,7 +23,7 @@ from dsa110_contimg.forkserver import fork_server
 from dsa110_contimg.models import Model
 from dsa110_contimg.settings import get_settings
 from dsa110_contimg.storage.files import write_text_atomic
-from dsa110_contimg.storage.ms_access import exclusive_ms
+from dsa110_contimg.storage.ms_access import ACCESS_LOG, exclusive_ms
 from dsa110_contimg.storage.publish import read_manifest
 from dsa110_contimg.storage.removal import find_removed
 
@@ -120,7 +120,7 @@ def _convert(options: ConversionOptions) -> ConversionResult:
         options.ms_path,
         f"convert {group.group_id}",
         timeout_s=options.lock_timeout_s,
-        access_log=options.log_dir.parent / "ms_access.jsonl",
+        access_log=options.log_dir.parent / ACCESS_LOG,
     ):
         manifest = read_manifest(options.ms_path) if options.skip_existing else None
         stale = manifest and describe_changes(manifest, group)

@@ -17,6 +17,7 @@ from dsa110_contimg.orchestration.ms_requests import (
     work_on_ms,
 )
 from dsa110_contimg.settings import get_settings
+from dsa110_contimg.storage.ms_access import ACCESS_LOG
 
 if TYPE_CHECKING:
     from dsa110_contimg.calibration.calibrator_plan import CalibratorPlan
@@ -53,7 +54,7 @@ def flag(request: ImageRequest, purpose: str) -> str:
         record = flag_ms(
             FlagOptions(
                 ms_path=request.ms,
-                access_log=settings.logs_dir / "ms_access.jsonl",
+                access_log=settings.logs_dir / ACCESS_LOG,
                 log_dir=settings.logs_dir / "flagging",
                 purpose=purpose,
                 reprocess=request.reprocess,
@@ -115,7 +116,7 @@ def _solve(
                 ms_path=request.ms,
                 calibrator=transit.calibrator,
                 known_sources=[s for s in known_sources(request) if s.flux_jy is not None],
-                access_log=settings.logs_dir / "ms_access.jsonl",
+                access_log=settings.logs_dir / ACCESS_LOG,
                 log_dir=settings.logs_dir / "calibration",
                 purpose=purpose,
                 reprocess=request.reprocess,
@@ -231,7 +232,7 @@ def apply(request: ImageRequest, purpose: str) -> str:
         record = apply_calibration(
             ApplyOptions(
                 ms_path=request.ms,
-                access_log=settings.logs_dir / "ms_access.jsonl",
+                access_log=settings.logs_dir / ACCESS_LOG,
                 log_dir=settings.logs_dir / "calibration",
                 purpose=purpose,
                 reprocess=request.reprocess,

@@ -20,6 +20,7 @@ from dsa110_contimg.orchestration.ms_requests import (
 from dsa110_contimg.photometry.models import BinningOptions, Photometry, SourceResult
 from dsa110_contimg.qa.record_models import ImagingPlan
 from dsa110_contimg.settings import get_settings
+from dsa110_contimg.storage.ms_access import ACCESS_LOG
 from dsa110_contimg.visibilities.models import MsInfo
 
 if TYPE_CHECKING:
@@ -228,7 +229,7 @@ def _measure_options(
         ),
         max_spws=request.max_spws,
         reprocess=request.reprocess,
-        access_log=settings.logs_dir / "ms_access.jsonl",
+        access_log=settings.logs_dir / ACCESS_LOG,
         log_dir=settings.logs_dir / "imaging" / group_id,
         purpose=purpose,
     )

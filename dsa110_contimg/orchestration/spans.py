@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import time
@@ -11,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dsa110_contimg.storage.ms_access import AccessSpan, canonical_ms
-
-_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -48,15 +45,4 @@ def task_span(ms_path: Path, purpose: str, log: Path) -> Iterator[None]:
             start_s=start_s,
             end_s=time.time(),
         )
-        _append(log, span)
-
-
-def _append(log: Path, span: AccessSpan) -> None:
-    """Write one line; the work is done, and a line less in a log must not undo it."""
-    try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        # One write in append mode: the lines of several tasks do not mix.
-        with log.open("ab", buffering=0) as file:
-            file.write(f"{span.model_dump_json()}\n".encode())
-    except OSError as error:
-        _log.warning("cannot write to %s: %s", log, error)
+        span.append_to(log)

@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 from filelock import FileLock, Timeout
 
@@ -33,6 +34,8 @@ from dsa110_contimg.storage.publish import manifest_path
 
 _log = logging.getLogger(__name__)
 
+ACCESS_LOG: Final = "ms_access.jsonl"
+"""Name of the log of who held which MS when, among the logs of a work directory."""
 _DYING_S = 10.0
 """A killed process frees its locks a moment before it is gone."""
 
@@ -82,6 +85,22 @@ class AccessSpan(Model):
     """Lock about to be released, seconds since 1970."""
     end: HoldEnd = HoldEnd.RELEASED
     """How the hold ended."""
+
+    def append_to(self, log: Path) -> None:
+        """Write a line; the work on the MS is done, and a line less must not undo it.
+
+        Parameters
+        ----------
+        log : Path
+            JSON-lines file, made if need be.
+        """
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            # One write in append mode: the lines of several processes do not mix.
+            with log.open("ab", buffering=0) as file:
+                file.write(f"{self.model_dump_json()}\n".encode())
+        except OSError as error:
+            _log.warning("cannot write to %s: %s", log, error)
 
 
 def canonical_ms(ms_path: Path | str) -> Path:
@@ -316,7 +335,7 @@ def _record(
         end_s=end_s,
         end=end,
     )
-    _append_line(access_log, span.model_dump_json())
+    span.append_to(access_log)
 
 
 def _held(ms: Path, waited_s: float) -> TransientError:
@@ -328,17 +347,3 @@ def _held(ms: Path, waited_s: float) -> TransientError:
         else "an unnamed process"
     )
     return TransientError(f"{ms} is held by {who}; waited {waited_s:.0f} s", reason="ms_held")
-
-
-def _append_line(path: Path, line: str) -> None:
-    """Append one line in one write, so that lines of several processes do not mix."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            os.write(descriptor, f"{line}\n".encode())
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        # The work on the MS is done; a line less in a log must not undo it.
-        _log.warning("cannot write to %s: %s", path, error)

@@ -6,7 +6,6 @@ import json
 import shutil
 import threading
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -315,28 +314,11 @@ def test_clearing_tasks_that_are_running(
     found, data = measured(settings, LAST), ms_data(ms_path(settings, archive.groups[LAST]))
     run = live.trigger(NIGHT_DAG, {"date": LAST, "reprocess": True}, name="clear-running")
     for dag_id, task_id in ((NIGHT_DAG, "process.convert"), (IMAGE_DAG, "image")):
-        found_running: list[str] = []
-        live.wait_until(
-            partial(_find_running, live, dag_id, run[1], task_id, found_running),
-            f"a running {task_id}",
-            120,
-        )
-        live.clear((dag_id, found_running[0]), task_id)
+        [task, *_] = live.await_running(run[1], task_id)
+        live.clear((dag_id, task["dag_run_id"]), task_id)
     assert live.finish(run) == ["success"]
     assert measured(settings, LAST) == found
     assert ms_data(ms_path(settings, archive.groups[LAST])) == data
-
-
-def _find_running(
-    live: LiveAirflow, dag_id: str, name: str, task_id: str, found: list[str]
-) -> bool:
-    """Look for the runs in which a task is running at the moment."""
-    found += [
-        task["dag_run_id"]
-        for task in live.client.task_instances(dag_id, containing=name)
-        if (task["task_id"], task["state"]) == (task_id, "running")
-    ]
-    return bool(found)
 
 
 def test_an_ms_had_one_task_at_a_time(live: LiveAirflow, finished_runs: dict[str, Run]) -> None:

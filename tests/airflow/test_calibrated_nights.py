@@ -6,6 +6,8 @@ The nights are processed against the order of their dates, as a backfill may.
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +21,7 @@ from dsa110_contimg.orchestration.embedded import EmbeddedAirflow
 from dsa110_contimg.orchestration.runs import IMAGE_DAG, NIGHT_DAG
 from dsa110_contimg.settings import Settings
 from dsa110_contimg.simulation.night import SimulationOptions, SimulationResult, simulate
+from dsa110_contimg.storage.ms_change import require_whole
 
 pytestmark = [pytest.mark.airflow, pytest.mark.casa, pytest.mark.slow]
 
@@ -236,6 +239,42 @@ def test_a_night_that_is_done_anew_waits_for_its_new_solutions(
     assert [w["flux_jy"] for w in now] == pytest.approx([w["flux_jy"] for w in then], rel=1e-6)
     assert live.finish(live.trigger(NIGHT_DAG, conf)) == ["success"]
     assert [record["skipped"] for record in calibrations(live, EARLIER)] == [True, True]
+
+
+@pytest.mark.sweep
+@pytest.mark.fault
+def test_a_night_outlives_the_death_of_each_task_that_changes_its_ms(
+    live: LiveAirflow,
+    nights: dict[str, SimulationResult],
+    reports: dict[str, dict[str, Any]],
+) -> None:
+    """Killed while it flags, solves or applies, each is done again, and from whole data."""
+    conf = {
+        "date": LATER,
+        "input_dir": nights[LATER].output_dir,
+        "sources_file": nights[LATER].sources_path,
+        "reprocess": True,
+    }
+    changing = ("flag", "solve", "apply")
+    run = live.trigger(NIGHT_DAG, conf, name="killed")
+    for task_id in changing:
+        [task] = live.await_running(run[1], task_id)
+        os.kill(task["pid"], signal.SIGKILL)
+    assert live.finish(run) == ["success"]
+    tries = {
+        task["task_id"]: task["try_number"]
+        for task in live.client.task_instances(IMAGE_DAG, containing=run[1])
+    }
+    assert tries == {task_id: 1 + (task_id in changing) for task_id in tries}
+    report = live.report(LATER)
+    assert report["failures"] == []
+    then, now = ([s["spws"] for s in made["sources"]] for made in (reports[LATER], report))
+    assert len(then) == len(now) > 0
+    for before, after in zip(then, now, strict=True):
+        fluxes = [window["flux_jy"] for window in before]
+        assert [window["flux_jy"] for window in after] == pytest.approx(fluxes, rel=1e-6)
+    for record in calibrations(live, LATER):
+        require_whole(Path(record["ms_path"]))
 
 
 def test_an_ms_has_one_task_at_a_time(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import signal
 import sys
 import time
@@ -14,6 +15,7 @@ from datetime import time as clock
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 from pydantic import SecretStr
@@ -23,6 +25,7 @@ from support.topology import WORKERS, Topology, need_the_programs, running_topol
 from dsa110_contimg.astrometry import meridian_icrs_deg
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import InputError
+from dsa110_contimg.operator_page.late import PREFIX
 from dsa110_contimg.orchestration.client import AirflowClient, Login
 from dsa110_contimg.orchestration.queues import CASA, CONVERT, LIGHT
 from dsa110_contimg.orchestration.runs import IMAGE_DAG, NIGHT_DAG
@@ -235,6 +238,40 @@ def test_without_the_password_nothing_is_told(topology: Topology, login: Login |
         client.pools()
     assert refusal.value.reason == "login_refused"
     assert "guessed" not in str(refusal.value)
+
+
+def open_page(topology: Topology, address: str, login: Login | None) -> httpx.Response:
+    """Ask for an operator page, as a browser does, with the token that a login gives."""
+    with httpx.Client(base_url=topology.url, trust_env=False, timeout=60) as browser:
+        if login is not None:
+            secret = {"username": login.user, "password": login.password.get_secret_value()}
+            token = browser.post("/auth/token", json=secret).raise_for_status()
+            browser.cookies.set("_token", token.json()["access_token"])
+        return browser.get(f"{PREFIX}{address}")
+
+
+def test_the_operator_page_is_for_users_who_may_read_the_dags(
+    topology: Topology, live: LiveAirflow, first_night: Run
+) -> None:
+    """Users, passwords and roles are those of Airflow's auth manager for several users."""
+    assert first_night
+    guest = Login(user="guest", password=SecretStr(secrets.token_hex(16)))
+    topology.run(
+        [
+            *("airflow", "users", "create", "--username", guest.user, "--role", "Public"),
+            *("--password", guest.password.get_secret_value(), "--email", "guest@example.org"),
+            *("--firstname", "G", "--lastname", "uest"),
+        ],
+        topology.environment("airflow-init"),
+    )
+    for address in ("/", "/now", f"/nights/{DATES[0]}"):
+        assert open_page(topology, address, None).status_code == 401
+        assert open_page(topology, address, guest).status_code == 403
+        page = open_page(topology, address, topology.login)
+        assert page.status_code == 200
+        assert "operator" in page.text
+    groups = [g["group_id"].replace("T", " ") for g in live.report(DATES[0])["groups"]]
+    assert [group for group in groups if group not in page.text] == []
 
 
 def test_a_killed_worker_is_replaced(

@@ -12,11 +12,13 @@ from typing import Any
 
 from dsa110_contimg.orchestration.client import FINISHED_STATES
 from dsa110_contimg.orchestration.embedded import EmbeddedAirflow
+from dsa110_contimg.orchestration.runs import IMAGE_DAG, NIGHT_DAG
 from dsa110_contimg.settings import Settings
 
 Span = tuple[float, float]
 Run = tuple[str, str]
 """DAG and run id."""
+_START_LIMIT_S = 120.0
 
 
 class LiveAirflow:
@@ -59,6 +61,25 @@ class LiveAirflow:
 
         self.wait_until(lambda: set(states()) <= FINISHED_STATES, f"the end of {runs}", timeout_s)
         return states()
+
+    def await_running(self, run_id: str, task_id: str, number: int = 1) -> list[dict[str, Any]]:
+        """Wait until so many tasks of a kind work at once in a night; its tasks, by start."""
+        dag_id = NIGHT_DAG if task_id.startswith("process.") else IMAGE_DAG
+        running: list[dict[str, Any]] = []
+
+        def look() -> bool:
+            running[:] = sorted(
+                (
+                    task
+                    for task in self.client.task_instances(dag_id, containing=run_id)
+                    if task["task_id"] == task_id and task["state"] == "running" and task["pid"]
+                ),
+                key=lambda task: task["start_date"],
+            )
+            return len(running) >= number
+
+        self.wait_until(look, f"{number} {task_id}", _START_LIMIT_S)
+        return running
 
     def tasks(self, dag_id: str, run_id: str = "~") -> dict[tuple[str, int], dict[str, Any]]:
         """Task instances of a run by task and map index."""

@@ -129,25 +129,6 @@ class LiveMortal(LiveAirflow):
 
         super().wait_until(asked, what, timeout_s)
 
-    def await_running(self, run_id: str, task_id: str, number: int) -> list[Task]:
-        """Wait until so many tasks of a kind work at once in a night; its tasks, by start."""
-        dag_id = NIGHT_DAG if task_id.startswith("process.") else IMAGE_DAG
-        running: list[Task] = []
-
-        def look() -> bool:
-            running[:] = sorted(
-                (
-                    task
-                    for task in self.client.task_instances(dag_id, containing=run_id)
-                    if task["task_id"] == task_id and task["state"] == "running" and task["pid"]
-                ),
-                key=lambda task: task["start_date"],
-            )
-            return len(running) >= number
-
-        self.wait_until(look, f"{number} {task_id}", _PATIENCE_S)
-        return running
-
     def await_back(self, victim: str, since_s: float) -> float:
         """Wait until a service that was killed is at work again; seconds since its end."""
         self.wait_until(
