@@ -79,7 +79,7 @@ def image_ms() -> None:
         from dsa110_contimg.orchestration import calibration_tasks
 
         request, _ = this_run("calibrators")
-        calibration_tasks.settle_own_solve(request)
+        calibration_tasks.settle_failed_solve(request, get_current_context()["ti"])
         # Without flags there is nothing to calibrate; the task before has said why.
         return flagged is None or not calibration_tasks.find_awaited(request)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dsa110_contimg.calibration.models import SolveOutcome, SolveState
 from dsa110_contimg.errors import ContimgError, ScienceQualityError
@@ -16,6 +16,7 @@ from dsa110_contimg.orchestration.ms_requests import (
     ledger_of,
     work_on_ms,
 )
+from dsa110_contimg.orchestration.transit_tasks import night_ledger
 from dsa110_contimg.settings import get_settings
 from dsa110_contimg.storage.ms_access import ACCESS_LOG
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from dsa110_contimg.calibration.calibrator_plan import CalibratorPlan
     from dsa110_contimg.calibration.transits import Transit
     from dsa110_contimg.qa.records import NightLedger
+
+
+_FAILED = frozenset({"failed", "upstream_failed"})
+_SILENT = "no_word: its tasks ended on every try before they could say why; see their logs"
 
 
 def flag(request: ImageRequest, purpose: str) -> str:
@@ -149,30 +154,31 @@ def _record_solve(ledger: NightLedger, outcome: SolveOutcome) -> None:
     metrics.count_solve(outcome.state)
 
 
-def settle_own_solve(request: ImageRequest) -> None:
-    """Let nobody wait for a solve whose tasks were killed before they could say a word.
+def settle_failed_solve(request: ImageRequest, ti: Any) -> None:
+    """Let nobody wait for a solve that failed without a word, as when its tasks are killed.
 
     Parameters
     ----------
     request : ImageRequest
-        An MS whose tasks have ended up to its solve, in whatever way.
-
-    Raises
-    ------
-    ContimgError
-        If the MS is not there.
+        The MS.
+    ti : RuntimeTaskInstance
+        A task of the same run that comes after the solve, whether that succeeded or not.
     """
-    group_id, ledger = ledger_of(request)
+    states = ti.get_task_states(ti.dag_id, task_ids=["solve"], run_ids=[ti.run_id])
+    if states[ti.run_id]["solve"] not in _FAILED:
+        return
+    group_id = request.group_id
+    ledger = night_ledger(request.night_of(group_id))
     planned = _planned_transit(ledger, group_id)
     if planned is not None and not ledger.is_decided(group_id, anew=request.reprocess):
-        reason = "killed: its tasks ended on every try before they could say why; see their logs"
+        failure = ledger.find_ms_failure(group_id)
         _record_solve(
             ledger,
             SolveOutcome(
                 group_id=group_id,
                 calibrator=planned.calibrator.name,
                 state=SolveState.FAILED,
-                reason=reason,
+                reason=failure.reason if failure else _SILENT,
             ),
         )
 

@@ -27,8 +27,9 @@ _MAX_ID = 240
 _DAY = timedelta(days=1)
 _IMAGE_PREFIX = "image__"
 _START_S = 120.0
-_MOST_PATIENT_S = 300
 """What Python and Airflow may take before a task's work begins, on a busy machine."""
+_MOST_PATIENT_S = 60
+"""Longest time between two questions whether a group's run is over."""
 
 
 class Night(Model):
@@ -73,8 +74,8 @@ def task_limit(settings: Settings, work_s: float) -> timedelta:
 def wait_in_turn(context: Mapping[str, Any]) -> None:
     """Let a group be asked for the less often, the later in the night its turn comes.
 
-    The interval is a few per cent of the time that the groups before it take. A day of groups
-    that are all asked for every 2 s would keep the triggerer busy with nothing else.
+    Those before it take their time, and a day of groups that are all asked for every 2 s would
+    keep the triggerer busy with nothing else. The end of a run is noticed that much later.
 
     Parameters
     ----------

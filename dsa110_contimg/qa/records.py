@@ -277,6 +277,21 @@ class NightLedger:
         """
         self._save(f"ms_failures/{_file_name(failure.group_id)}", failure)
 
+    def find_ms_failure(self, group_id: str) -> MsFailure | None:
+        """Read why nothing came of an MS.
+
+        Parameters
+        ----------
+        group_id : str
+            The group.
+
+        Returns
+        -------
+        MsFailure or None
+            None if nothing is on record.
+        """
+        return self._find(f"ms_failures/{_file_name(group_id)}", MsFailure)
+
     def clear_ms_failure(self, group_id: str) -> None:
         """Forget an earlier failure, once the MS could be imaged.
 

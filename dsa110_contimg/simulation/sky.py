@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import compress
 from typing import Final
 
 import numpy as np
@@ -100,11 +101,11 @@ def track_sources(sources: list[Source], dec_deg: float, times_jd: Floats) -> Sk
     # Directions at all times are costly for a whole sky: look once where the sources are.
     drift_deg = _SKY_TURN_DEG_PER_DAY * float(np.ptp(times_jd))
     _, at_first_deg = _locate(sources, dec_deg, times_jd[:1])
-    sources = _those(sources, at_first_deg[:, 0] < _BEYOND_BEAM_DEG + drift_deg)
+    sources = list(compress(sources, at_first_deg[:, 0] < _BEYOND_BEAM_DEG + drift_deg))
     offsets, separation_deg = _locate(sources, dec_deg, times_jd)
     near = separation_deg.min(axis=1) < _BEYOND_BEAM_DEG
     return SkyTrack(
-        sources=tuple(_those(sources, near)),
+        sources=tuple(compress(sources, near)),
         directions=offsets[near],
         separation_deg=separation_deg[near],
     )
@@ -121,11 +122,6 @@ def _locate(sources: list[Source], dec_deg: float, times_jd: Floats) -> tuple[Fl
     offsets = direction_vector(ha_rad, dec_rad) - pointing
     # The chord keeps its precision at small angles, where an arc cosine would lose it.
     return offsets, np.rad2deg(2 * np.arcsin(np.linalg.norm(offsets, axis=-1) / 2))
-
-
-def _those(sources: list[Source], wanted: npt.NDArray[np.bool_]) -> list[Source]:
-    """Pick sources."""
-    return [source for source, is_wanted in zip(sources, wanted, strict=True) if is_wanted]
 
 
 def direction_vector(ha_rad: npt.ArrayLike, dec_rad: npt.ArrayLike) -> Floats:

@@ -21,6 +21,7 @@ from dsa110_contimg.orchestration.embedded import EmbeddedAirflow
 from dsa110_contimg.orchestration.runs import IMAGE_DAG, NIGHT_DAG
 from dsa110_contimg.settings import Settings
 from dsa110_contimg.simulation.night import SimulationOptions, SimulationResult, simulate
+from dsa110_contimg.storage.ms_access import read_holder
 from dsa110_contimg.storage.ms_change import require_whole
 
 pytestmark = [pytest.mark.airflow, pytest.mark.casa, pytest.mark.slow]
@@ -257,7 +258,15 @@ def test_a_night_outlives_the_death_of_each_task_that_changes_its_ms(
     }
     changing = ("flag", "solve", "apply")
     run = live.trigger(NIGHT_DAG, conf, name="killed")
+    [ms] = [Path(record["ms_path"]) for record in calibrations(live, LATER)]
     for task_id in changing:
+
+        def is_at_work(purpose: str = f": {task_id}") -> bool:
+            """Whether the task holds the MS."""
+            holder = read_holder(ms)
+            return holder is not None and holder.purpose.endswith(purpose)
+
+        live.wait_until(is_at_work, f"a hold of {task_id}", 120)
         [task] = live.await_running(run[1], task_id)
         os.kill(task["pid"], signal.SIGKILL)
     assert live.finish(run) == ["success"]
@@ -273,8 +282,7 @@ def test_a_night_outlives_the_death_of_each_task_that_changes_its_ms(
     for before, after in zip(then, now, strict=True):
         fluxes = [window["flux_jy"] for window in before]
         assert [window["flux_jy"] for window in after] == pytest.approx(fluxes, rel=1e-6)
-    for record in calibrations(live, LATER):
-        require_whole(Path(record["ms_path"]))
+    require_whole(ms)
 
 
 def test_an_ms_has_one_task_at_a_time(

@@ -115,10 +115,11 @@ def survive(stage: Stage, *faults: Fault, n_groups: int = 2) -> None:
     """Have a night, strike in the middle of it, and look at what became of it."""
     live = stage.live
     night = stage.start(stage.simulate(n_groups=n_groups), faults[0].victims[0])
+    before: dict[str, object] = {}
     struck = []
     for fault in faults:
         killed_s, hit = strike(live, night, fault)
-        before = night.published()
+        before = night.published() | before
         away = [victim for victim in fault.victims if victim not in hit]
         if "database" in away:
             restart_database(live, killed_s + OUTAGE_S)
@@ -155,6 +156,7 @@ def restart_database(live: LiveMortal, then_s: float) -> None:
 def test_a_night_outlives_everything(stage: Stage) -> None:
     on_server = [Fault(("database",), MEASURE)] if stage.live.airflow.database else []
     survive(stage, *EVERYTHING, *on_server, n_groups=3)
+    assert_nothing_left_to_do(stage, stage.done)
 
 
 @pytest.mark.sweep
@@ -272,7 +274,11 @@ def test_second_runs_do_no_work(stage: Stage) -> None:
     """Of all nights that were struck; in the short form, of the last."""
     if not stage.done:
         pytest.skip("no night was struck")
-    nights = stage.done if LONG else stage.done[-1:]
+    assert_nothing_left_to_do(stage, stage.done if LONG else stage.done[-1:])
+
+
+def assert_nothing_left_to_do(stage: Stage, nights: list[Night]) -> None:
+    """Check that nights that are started again touch nothing."""
     before = [night.published() for night in nights]
     again = [stage.start(night.made, "second") for night in nights]
     states = stage.live.finish(*(night.run for night in again), timeout_s=2 * LIMIT_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -17,7 +18,7 @@ from dsa110_contimg.conversion.models import (
     GroupListing,
     Manifest,
 )
-from dsa110_contimg.orchestration.calibration_tasks import find_awaited, settle_own_solve
+from dsa110_contimg.orchestration.calibration_tasks import find_awaited, settle_failed_solve
 from dsa110_contimg.orchestration.ms_requests import ImageRequest
 from dsa110_contimg.provenance import make_provenance
 from dsa110_contimg.qa.record_models import MsFailure
@@ -137,28 +138,57 @@ def test_a_failure_that_may_pass_is_awaited(ask: Ask, ledger: NightLedger) -> No
     assert ask(NOON) == [EVENING]
 
 
+class AfterSolve(NamedTuple):
+    """A task of a run in which the solve has ended."""
+
+    state: str
+    dag_id: str = "image_ms"
+    run_id: str = "image__1"
+
+    def get_task_states(
+        self, dag_id: str, *, task_ids: list[str], run_ids: list[str]
+    ) -> dict[str, dict[str, str]]:
+        assert (dag_id, run_ids) == (self.dag_id, [self.run_id])
+        return {self.run_id: dict.fromkeys(task_ids, self.state)}
+
+
+@pytest.mark.parametrize("state", ["failed", "upstream_failed"])
 def test_nobody_waits_for_a_solve_that_was_killed(
-    ask: Ask, ledger: NightLedger, tmp_path: Path
+    ask: Ask, ledger: NightLedger, tmp_path: Path, state: str
 ) -> None:
     """Its own run knows when its tasks have ended, though none of them could say so."""
-    settle_own_solve(request_for(tmp_path, NOON))
+    settle_failed_solve(request_for(tmp_path, NOON), AfterSolve(state))
     assert ask(NOON) == [MORNING, EVENING], "nothing is solved at noon"
-    settle_own_solve(request_for(tmp_path, MORNING))
+    settle_failed_solve(request_for(tmp_path, MORNING), AfterSolve(state))
     assert ask(NOON) == [EVENING]
     [outcome] = ledger.load().solves
     assert (outcome.group_id, outcome.state) == (MORNING, SolveState.FAILED)
-    assert outcome.reason.startswith("killed: ")
+    assert outcome.reason.startswith("no_word: ")
 
 
-def test_a_solve_that_was_decided_stays_so(ask: Ask, ledger: NightLedger, tmp_path: Path) -> None:
+def test_a_flagging_that_failed_on_all_tries_is_the_reason(
+    ask: Ask, ledger: NightLedger, tmp_path: Path
+) -> None:
+    failure = MsFailure(group_id=MORNING, reason="ms_held: held by a person", is_retried=True)
+    ledger.save_ms_failure(failure)
+    settle_failed_solve(request_for(tmp_path, MORNING), AfterSolve("upstream_failed"))
+    assert [outcome.reason for outcome in ledger.load().solves] == [failure.reason]
+    assert ask(NOON) == [EVENING]
+
+
+def test_what_a_solve_has_said_stays(ledger: NightLedger, tmp_path: Path) -> None:
+    """Also where the groups of the night were looked for again since."""
     solved = SolveOutcome(group_id=MORNING, calibrator="at-08", state=SolveState.SOLVED)
     ledger.save_solve(solved)
-    settle_own_solve(request_for(tmp_path, MORNING))
-    assert ledger.load().solves == [solved]
+    settle_failed_solve(request_for(tmp_path, MORNING), AfterSolve("failed"))
     ledger.save_listing(GroupListing(groups=[], rejects=[]))
-    settle_own_solve(request_for(tmp_path, MORNING, reprocess=True))
-    assert [outcome.state for outcome in ledger.load().solves] == [SolveState.FAILED]
-    assert ask(MORNING, reprocess=True) == []
+    settle_failed_solve(request_for(tmp_path, MORNING, reprocess=True), AfterSolve("success"))
+    assert ledger.load().solves == [solved]
+
+
+def test_a_solve_that_goes_on_is_left_alone(ledger: NightLedger, tmp_path: Path) -> None:
+    settle_failed_solve(request_for(tmp_path, MORNING), AfterSolve("success"))
+    assert ledger.load().solves == []
 
 
 def test_transits_out_of_reach_are_not_awaited(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:

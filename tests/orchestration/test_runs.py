@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pendulum
 import pytest
 
 from dsa110_contimg.errors import InputError
-from dsa110_contimg.orchestration.runs import image_conf, image_run_id, plan_night
+from dsa110_contimg.orchestration.runs import (
+    image_conf,
+    image_run_id,
+    plan_night,
+    wait_in_turn,
+)
 from dsa110_contimg.settings import Settings
 
 pytestmark = pytest.mark.unit
@@ -71,3 +77,10 @@ def test_equal_requests_find_the_same_run() -> None:
     assert run_id != image_run_id("scheduled__2026-01-26T00:00:00+00:00", {**conf, "night": "x"})
     assert run_id != image_run_id("manual__1", conf)
     assert len(image_run_id("x" * 300, conf)) <= 250
+
+
+@pytest.mark.parametrize(("place", "interval_s"), [(-1, 2), (0, 2), (4, 10), (279, 60)])
+def test_a_late_group_is_asked_for_less_often(place: int, interval_s: int) -> None:
+    context = {"ti": SimpleNamespace(map_index=place), "task": SimpleNamespace(poke_interval=1)}
+    wait_in_turn(context)
+    assert context["task"].poke_interval == interval_s

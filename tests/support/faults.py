@@ -231,11 +231,18 @@ def find_child() -> int | None:
     children live. Other children, such as the resource tracker of multiprocessing, are not its.
     """
     for task in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # a thread or a child that has just ended
-            for pid in (task / "children").read_text().split():
-                if b"child_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    return int(pid)
+        for pid in _read_proc(task / "children").split():
+            if b"child_main" in _read_proc(Path(f"/proc/{int(pid)}/cmdline")):
+                return int(pid)
     return None
+
+
+def _read_proc(path: Path) -> bytes:
+    """Read what the kernel says of a process, or nothing of one that has just ended."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 @contextmanager
