@@ -107,11 +107,13 @@ def seconds(moment: str) -> float:
     return datetime.fromisoformat(moment).timestamp()
 
 
-def spans_by_ms(log: Path) -> dict[str, list[Span]]:
-    """Read the holds or the tasks of each MS."""
+def spans_by_ms(log: Path, *, but: str | None = None) -> dict[str, list[Span]]:
+    """Read the holds or the tasks of each MS, but not those of a run whose name has a word."""
     found: dict[str, list[Span]] = {}
     for line in log.read_text().splitlines():
         span = json.loads(line)
+        if but is not None and but in span["purpose"]:
+            continue
         found.setdefault(span["ms"], []).append((span["start_s"], span["end_s"]))
     return found
 
