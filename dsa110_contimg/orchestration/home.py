@@ -82,7 +82,7 @@ class AirflowHome:
             **_airflow_options(
                 {
                     "core": {
-                        "executor": "LocalExecutor",
+                        "executor": "dsa110_contimg.orchestration.executor.BoundedLocalExecutor",
                         "parallelism": parallelism,
                         "dags_folder": find_project_folder("dags"),
                         "plugins_folder": find_project_folder("plugins"),

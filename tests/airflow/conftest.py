@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta
 
 import pytest
-from support.live_airflow import LiveAirflow
+from support.live_airflow import PARALLELISM, LiveAirflow
 
 from dsa110_contimg.astrometry import meridian_icrs_deg
 from dsa110_contimg.catalog.sources import Source
@@ -72,6 +72,6 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveAirflow]:
         # The nights of the tests lie beside its work directory.
         allowed_roots=[tmp_path_factory.getbasetemp()],
     )
-    with EmbeddedAirflow(settings, parallelism=4, schedule=False) as airflow:
+    with EmbeddedAirflow(settings, parallelism=PARALLELISM, schedule=False) as airflow:
         airflow.client.set_paused(NIGHT_DAG, paused=False)
         yield LiveAirflow(airflow, settings)

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.live_airflow import LiveAirflow
+from support.live_airflow import PARALLELISM, LiveAirflow, most_at_once, seconds
 
 from dsa110_contimg.errors import InputError, TransientError
 from dsa110_contimg.orchestration.backfill import BackfillOptions, run_backfill
 from dsa110_contimg.orchestration.embedded import EmbeddedAirflow, choose_port
 from dsa110_contimg.orchestration.home import AirflowHome, find_project_folder
+from dsa110_contimg.orchestration.runs import IMAGE_DAG
 from dsa110_contimg.settings import Settings
 
 pytestmark = [pytest.mark.airflow, pytest.mark.slow]
@@ -35,6 +36,16 @@ def test_nights_without_a_schedule_cannot_be_backfilled(live: LiveAirflow) -> No
         run_backfill(options, live.settings, url=live.airflow.url)
     assert refusal.value.reason == "no_schedule"
     assert "DSA110_CONTIMG_SCHEDULE" in (refusal.value.remedy or "")
+
+
+def test_no_more_tasks_are_handed_over_than_there_are_workers(live: LiveAirflow) -> None:
+    """The others wait in the scheduler: a task that comes first would else be behind them."""
+    absent = [live.settings.ms_dir / "2026-01-25" / f"absent{number}.ms" for number in range(12)]
+    runs = [live.trigger(IMAGE_DAG, {"ms": str(ms)}) for ms in absent]
+    assert set(live.finish(*runs)) == {"failed"}
+    tasks = [live.tasks(*run)["prepare", -1] for run in runs]
+    spans = [(seconds(task["queued_when"]), seconds(task["end_date"])) for task in tasks]
+    assert 1 < most_at_once(spans) <= PARALLELISM
 
 
 def test_listens_on_loopback_only(live: LiveAirflow) -> None:

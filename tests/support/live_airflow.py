@@ -18,6 +18,8 @@ from dsa110_contimg.settings import Settings
 Span = tuple[float, float]
 Run = tuple[str, str]
 """DAG and run id."""
+PARALLELISM = 4
+"""Tasks that run at once, unless a test says otherwise."""
 _START_LIMIT_S = 120.0
 
 
