@@ -15,6 +15,7 @@ from airflow.executors.local_executor import LocalExecutor  # noqa: TID253 - for
 
 if TYPE_CHECKING:
     from airflow.executors.workloads import ExecutorWorkload
+    from airflow.models.taskinstance import TaskInstance
 
 
 class BoundedLocalExecutor(LocalExecutor):
@@ -24,3 +25,13 @@ class BoundedLocalExecutor(LocalExecutor):
         """Note what the workers are given; the base class forgets it when it has ended."""
         self.running.update(workload.key for workload in workload_list)
         super()._process_workloads(workload_list)  # type: ignore[no-untyped-call]
+
+    def revoke_task(self, *, ti: TaskInstance) -> None:
+        """Free the slot of a task that was handed over and never began: its worker was killed.
+
+        Parameters
+        ----------
+        ti : TaskInstance
+            The task, which the scheduler then hands over again.
+        """
+        self.running.discard(ti.key)
