@@ -185,8 +185,13 @@ def test_a_mail_server_that_is_down_fails_no_night(
             60,
         )
     assert len(box.mails) == before
-    failed = read_counter(observatory.collector, "airflow.dsa110.alert_deliveries_failed")
-    assert sum(n for _, n in failed) >= 2
+
+    def n_failed() -> float:
+        counted = read_counter(observatory.collector, "airflow.dsa110.alert_deliveries_failed")
+        return sum(n for _, n in counted)
+
+    # A task sends what it has counted when it ends.
+    live.wait_until(lambda: n_failed() >= 2, "the count of both", 60)
     observatory.night(date="2026-02-03", input_dir=str(observatory.incoming))
     told = {mail["Subject"].split()[2] for mail in box.mails[before:]}
     assert told == {"2026-02-02", "2026-02-03"}

@@ -112,12 +112,8 @@ def _spans_by_pool(live: LiveAirflow) -> dict[str, list[Span]]:
 def test_tasks_begin_with_the_imports_of_the_stages(live_by_clock: LiveAirflow) -> None:
     """A worker that supervises tasks never imports casacore itself: it was born with it."""
     assert live_by_clock.finish(live_by_clock.trigger(HOUSEKEEPING_DAG, {})) == ["success"]
-    home = str(live_by_clock.airflow.home.path)
-    workers = [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if is_worker(process) and process.environ()["AIRFLOW_HOME"] == home
-    ]
+    scheduler = psutil.Process(live_by_clock.airflow._services["scheduler"].pid)
+    workers = [process for process in scheduler.children(recursive=True) if is_worker(process)]
     assert workers
     for worker in workers:
         assert any("casacore/tables" in loaded.path for loaded in worker.memory_maps())
