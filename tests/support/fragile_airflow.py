@@ -45,6 +45,7 @@ class FragileAirflow(EmbeddedAirflow):
         super().__init__(settings, **options)
         self.home = _HastyHome(settings)
         self.schedulers: list[int] = []
+        self._orphans: list[psutil.Process] = []
         self.supervisors: list[int] = []
         self.stopped: set[int] = set()
 
@@ -59,6 +60,7 @@ class FragileAirflow(EmbeddedAirflow):
         scheduler = min(psutil.Process(guard.pid).children(), key=psutil.Process.create_time)
         workers = [p for p in scheduler.children(recursive=True) if is_worker(p)]
         self.schedulers.append(scheduler.pid)
+        self._orphans += workers
         if orphans:
             guard.kill()
         else:
@@ -81,7 +83,8 @@ class FragileAirflow(EmbeddedAirflow):
 
     def processes(self) -> list[psutil.Process]:
         """All that belong to this Airflow, also those whose parents were killed."""
-        found = []
+        # The title of a worker is written over its environment.
+        found = [worker for worker in self._orphans if _lives(worker)]
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 if process.environ().get("AIRFLOW_HOME") == str(self.home.path):
