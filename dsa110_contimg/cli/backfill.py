@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from dsa110_contimg.cli.options import settings_for
+from dsa110_contimg.cli.options import parse_date, settings_for
 from dsa110_contimg.cli.output import console, print_json
 
 if TYPE_CHECKING:
@@ -28,26 +28,18 @@ if TYPE_CHECKING:
 _STYLES = {"success": "green", "failed": "bold red"}
 
 
-def _parse_date(text: str) -> date:
-    """Read a date from the command line."""
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a date such as 2026-01-25") from None
-
-
 def backfill(
     first: Annotated[
         date,
         typer.Option(
-            "--from", parser=_parse_date, metavar="YYYY-MM-DD", help="First night (UTC date)."
+            "--from", parser=parse_date, metavar="YYYY-MM-DD", help="First night (UTC date)."
         ),
     ],
     last: Annotated[
         date,
         typer.Option(
             "--to",
-            parser=_parse_date,
+            parser=parse_date,
             metavar="YYYY-MM-DD",
             help="Last night (UTC date), included. A night has the date on which its data begin.",
         ),

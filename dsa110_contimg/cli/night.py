@@ -13,7 +13,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from dsa110_contimg.cli.options import parse_utc
+from dsa110_contimg.cli.options import parse_date, parse_utc
 from dsa110_contimg.cli.output import console, describe_sets, print_json
 
 if TYPE_CHECKING:
@@ -32,9 +32,10 @@ def night(
         typer.Option(metavar="DIR", help="Root of everything that is written. Default: work"),
     ] = None,
     date_: Annotated[
-        str | None,
+        date | None,
         typer.Option(
             "--date",
+            parser=parse_date,
             metavar="YYYY-MM-DD",
             help="Night to process (UTC). Default: that of --start.",
         ),
@@ -107,7 +108,7 @@ def night(
     elif date_ is None:
         raise typer.BadParameter("is needed with --no-simulate", param_hint="--date")
     else:
-        options = NightOptions(date=_check_date(date_).isoformat(), sources_file=sources)
+        options = NightOptions(date=date_.isoformat(), sources_file=sources)
     with _progress_shown() as (on_stage, on_progress):
         result = run_night(options, settings, on_progress, on_stage)
     if json_output:
@@ -125,27 +126,18 @@ def _make_settings(work_dir: Path | None, input_dir: Path | None) -> Settings:
     return Settings(**{name: path for name, path in given.items() if path is not None})
 
 
-def _check_date(text: str) -> date:
-    """Read a date."""
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(
-            f"{text!r} is not a date such as 2026-01-25", param_hint="--date"
-        ) from None
-
-
-def _first_start(date_: str | None, start: datetime | None) -> datetime:
+def _first_start(date_: date | None, start: datetime | None) -> datetime:
     """Find the start of the simulated night from --date and --start."""
     from dsa110_contimg.simulation.night import DEFAULT_START
 
     if date_ is None:
         return start or DEFAULT_START
-    day = _check_date(date_)
     if start is None:
-        return datetime.combine(day, time(8, 4, 54), UTC)
-    if start.date() != day:
-        raise typer.BadParameter(f"{start:%Y-%m-%dT%H:%M:%S} is not on {day}", param_hint="--start")
+        return datetime.combine(date_, time(8, 4, 54), UTC)
+    if start.date() != date_:
+        raise typer.BadParameter(
+            f"{start:%Y-%m-%dT%H:%M:%S} is not on {date_}", param_hint="--start"
+        )
     return start
 
 

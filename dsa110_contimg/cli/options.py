@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +35,30 @@ def parse_utc(text: str) -> datetime:
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not a time such as 2026-01-25T00:00:00") from None
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def parse_date(text: str) -> date:
+    """Read a date from the command line.
+
+    Parameters
+    ----------
+    text : str
+        ISO 8601.
+
+    Returns
+    -------
+    date
+        The date.
+
+    Raises
+    ------
+    typer.BadParameter
+        If it is not ISO 8601.
+    """
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a date such as 2026-01-25") from None
 
 
 StartOption = Annotated[

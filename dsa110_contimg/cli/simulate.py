@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from dsa110_contimg.cli.options import parse_utc
 from dsa110_contimg.instrument import SEFD_JY
 from dsa110_contimg.simulation.night import (
     DEFAULT_DEC_DEG,
@@ -24,16 +25,6 @@ from dsa110_contimg.simulation.night import simulate as simulate_night
 _OPTION_NAMES = {"n_groups": "groups", "n_antennas": "antennas", "output_dir": "OUT"}
 
 
-def _parse_time(text: str | datetime) -> datetime:
-    """Read an ISO 8601 time."""
-    if isinstance(text, datetime):
-        return text
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{text!r} is no time such as 2026-01-25T08:06:19") from error
-
-
 def simulate(
     out: Annotated[
         Path,
@@ -42,14 +33,14 @@ def simulate(
         ),
     ],
     start: Annotated[
-        datetime,
+        datetime | None,
         typer.Option(
-            parser=_parse_time,
+            parser=parse_utc,
             metavar="ISO",
             show_default=f"{DEFAULT_START:%Y-%m-%dT%H:%M:%S}",
             help="Start of the first integration, UTC unless it names a zone.",
         ),
-    ] = DEFAULT_START,
+    ] = None,
     groups: Annotated[
         int, typer.Option(help="Consecutive groups of 309.24 s, 2.3 GB each with 96 antennas.")
     ] = 1,
@@ -139,7 +130,7 @@ def simulate(
     """
     given: dict[str, Any] = {
         "output_dir": out,
-        "start": start,
+        "start": start or DEFAULT_START,
         "n_groups": groups,
         "n_antennas": antennas,
         "dec_deg": dec_deg,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-from datetime import date
 from pathlib import Path
 
 from dsa110_contimg.conversion.filenames import SubbandName, parse_subband_name
 from dsa110_contimg.conversion.models import RejectedFile
+from dsa110_contimg.dates import is_date
 from dsa110_contimg.errors import InputError
 
-_DATE_LENGTH = len("YYYY-MM-DD")
 _IS_DIRECTORY = "is a directory that is not searched: only those named YYYY-MM-DD are"
 
 
@@ -42,7 +41,7 @@ def scan_directory(input_dir: Path) -> tuple[list[tuple[Path, SubbandName]], lis
     rejects: list[RejectedFile] = []
     dates: list[Path] = []
     for path in _list(input_dir.absolute()):
-        if _is_date(path.name) and _refusal(path) == _IS_DIRECTORY:
+        if is_date(path.name) and _refusal(path) == _IS_DIRECTORY:
             dates.append(path)
         else:
             _classify(path, files, rejects)
@@ -76,15 +75,6 @@ def _list(directory: Path) -> list[Path]:
         raise InputError(
             f"{directory} cannot be listed: {error.strerror}", reason="unreadable_directory"
         ) from error
-
-
-def _is_date(name: str) -> bool:
-    """Whether a name is a date, ``YYYY-MM-DD``."""
-    try:
-        date.fromisoformat(name)
-    except ValueError:
-        return False
-    return len(name) == _DATE_LENGTH
 
 
 def _classify(

@@ -18,7 +18,7 @@ from pathlib import Path
 import pydantic_core
 from pydantic import BaseModel, ValidationError
 
-from dsa110_contimg.errors import InputError
+from dsa110_contimg.dates import is_date
 from dsa110_contimg.operator_page.night_view import NightView
 from dsa110_contimg.provenance import make_provenance
 from dsa110_contimg.qa.models import NightReport, Totals, Verdict
@@ -135,7 +135,7 @@ class NightBook:
         dates: list[str] = []
         strange: list[str] = []
         for name in names:
-            (dates if _is_date(name) else strange).append(name)
+            (dates if is_date(name) else strange).append(name)
         problems = [
             f"{self.nights_dir / name} is no night: its name is no date" for name in strange
         ]
@@ -213,15 +213,6 @@ class NightBook:
                 self._keep(ledger.date, known)
         finally:
             self._renewing.discard(ledger.date)
-
-
-def _is_date(name: str) -> bool:
-    """Whether the ledger takes it for a night."""
-    try:
-        NightLedger(Path(), name)
-    except InputError:
-        return False
-    return True
 
 
 def _stamp(path: Path) -> Stamp | None:

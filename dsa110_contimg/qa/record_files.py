@@ -10,7 +10,7 @@ from typing import TypeVar
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from dsa110_contimg.errors import TransientError, name_os_error
+from dsa110_contimg.errors import InputError, TransientError, name_os_error
 from dsa110_contimg.models import Model
 from dsa110_contimg.qa.record_models import UnreadableRecord
 
@@ -18,6 +18,33 @@ RecordT = TypeVar("RecordT", bound=Model)
 
 _PATIENCE_S = 60.0
 """Records are small: who holds them longer hangs."""
+
+
+def file_name(name: str, suffix: str = ".json") -> str:
+    """Turn the name of a group, source or stage into that of its record.
+
+    Parameters
+    ----------
+    name : str
+        The name.
+    suffix : str, optional
+        What ends the name of the file.
+
+    Returns
+    -------
+    str
+        Name of a file.
+
+    Raises
+    ------
+    InputError
+        If it would lead elsewhere.
+    """
+    if not name or name.startswith(".") or "/" in name or "\0" in name:
+        raise InputError(
+            f"{name!r} cannot be filed: it is not fit for a file name", reason="bad_name"
+        )
+    return f"{name}{suffix}"
 
 
 def read_all(

@@ -7,19 +7,19 @@ and a record that cannot be read is itself reported.
 
 from __future__ import annotations
 
-from datetime import date as calendar_date
 from datetime import datetime
 from pathlib import Path
 
 from dsa110_contimg.calibration.calibrator_plan import CalibratorPlan
 from dsa110_contimg.calibration.models import CalibrationRecord, SolveOutcome
 from dsa110_contimg.conversion.models import ConversionResult, GroupListing
+from dsa110_contimg.dates import is_date
 from dsa110_contimg.errors import InputError, name_os_error
 from dsa110_contimg.flagging.models import FlagRecord
 from dsa110_contimg.models import Model
 from dsa110_contimg.photometry.models import SourceResult
 from dsa110_contimg.qa.merging import Interval, merge_listings, merge_plans, was_looked_for
-from dsa110_contimg.qa.record_files import RecordT, only_writer, read_all, read_paths
+from dsa110_contimg.qa.record_files import RecordT, file_name, only_writer, read_all, read_paths
 from dsa110_contimg.qa.record_models import (
     Arrival,
     ImagingPlan,
@@ -70,7 +70,7 @@ class NightLedger:
     """
 
     def __init__(self, nights_dir: Path, date: str):
-        if not _is_date(date):
+        if not is_date(date):
             raise InputError(
                 f"{date!r} is not a date", reason="bad_date", remedy="write it as YYYY-MM-DD"
             )
@@ -136,7 +136,7 @@ class NightLedger:
         result : ConversionResult
             Replaces an earlier record of the same group.
         """
-        self._save(f"conversions/{_file_name(result.group_id)}", result)
+        self._save(f"conversions/{file_name(result.group_id)}", result)
 
     def save_calibrators(self, plan: CalibratorPlan, interval: Interval | None = None) -> None:
         """Record which calibrators transit in the night.
@@ -172,7 +172,7 @@ class NightLedger:
         record : FlagRecord
             Replaces an earlier one of the same group.
         """
-        self._save(f"flaggings/{_file_name(record.group_id)}", record)
+        self._save(f"flaggings/{file_name(record.group_id)}", record)
 
     def save_solve(self, outcome: SolveOutcome) -> None:
         """Record what became of the solve on a group.
@@ -182,7 +182,7 @@ class NightLedger:
         outcome : SolveOutcome
             Replaces an earlier one of the same group.
         """
-        self._save(f"solves/{_file_name(outcome.group_id)}", outcome)
+        self._save(f"solves/{file_name(outcome.group_id)}", outcome)
 
     def save_calibration(self, record: CalibrationRecord) -> None:
         """Record what was applied to an MS.
@@ -192,7 +192,7 @@ class NightLedger:
         record : CalibrationRecord
             Replaces an earlier one of the same group.
         """
-        self._save(f"calibrations/{_file_name(record.group_id)}", record)
+        self._save(f"calibrations/{file_name(record.group_id)}", record)
 
     def is_decided(self, group_id: str, *, anew: bool = False) -> bool:
         """Say whether a calibrator's group can be waited for no longer.
@@ -210,7 +210,7 @@ class NightLedger:
         bool
             True once it was solved or refused, or failed on its way there.
         """
-        name = _file_name(group_id)
+        name = file_name(group_id)
         is_redone = anew and was_looked_for(self._find(_LOOKED_FILE, Looked), group_id)
         since_ns = self._changed_ns(_DISCOVERY_FILE) if is_redone else 0
 
@@ -242,7 +242,7 @@ class NightLedger:
         ConversionResult or None
             None if it was not converted yet, or the record is damaged.
         """
-        return self._find(f"conversions/{_file_name(group_id)}", ConversionResult)
+        return self._find(f"conversions/{file_name(group_id)}", ConversionResult)
 
     def save_plan(self, plan: ImagingPlan) -> None:
         """Record which sources are to be imaged in an MS.
@@ -252,7 +252,7 @@ class NightLedger:
         plan : ImagingPlan
             Replaces an earlier one of the same group.
         """
-        self._save(f"plans/{_file_name(plan.group_id)}", plan)
+        self._save(f"plans/{file_name(plan.group_id)}", plan)
 
     def save_source(self, group_id: str, result: SourceResult) -> None:
         """Record what became of a source in the MS of a group.
@@ -264,8 +264,8 @@ class NightLedger:
         result : SourceResult
             Replaces an earlier record of the same source.
         """
-        folder = _file_name(group_id, suffix="")
-        self._save(f"sources/{folder}/{_file_name(result.name)}", result)
+        folder = file_name(group_id, suffix="")
+        self._save(f"sources/{folder}/{file_name(result.name)}", result)
 
     def save_ms_failure(self, failure: MsFailure) -> None:
         """Record that an MS could not be imaged at all.
@@ -275,7 +275,7 @@ class NightLedger:
         failure : MsFailure
             Replaces an earlier one.
         """
-        self._save(f"ms_failures/{_file_name(failure.group_id)}", failure)
+        self._save(f"ms_failures/{file_name(failure.group_id)}", failure)
 
     def find_ms_failure(self, group_id: str) -> MsFailure | None:
         """Read why nothing came of an MS.
@@ -290,7 +290,7 @@ class NightLedger:
         MsFailure or None
             None if nothing is on record.
         """
-        return self._find(f"ms_failures/{_file_name(group_id)}", MsFailure)
+        return self._find(f"ms_failures/{file_name(group_id)}", MsFailure)
 
     def clear_ms_failure(self, group_id: str) -> None:
         """Forget an earlier failure, once the MS could be imaged.
@@ -300,7 +300,7 @@ class NightLedger:
         group_id : str
             The group.
         """
-        self._clear(f"ms_failures/{_file_name(group_id)}")
+        self._clear(f"ms_failures/{file_name(group_id)}")
 
     def save_stage_failure(self, failure: StageFailure) -> None:
         """Record that a stage failed as a whole.
@@ -310,7 +310,7 @@ class NightLedger:
         failure : StageFailure
             Replaces an earlier one of the same stage.
         """
-        self._save(f"stage_failures/{_file_name(failure.stage)}", failure)
+        self._save(f"stage_failures/{file_name(failure.stage)}", failure)
 
     def clear_stage_failure(self, stage: str) -> None:
         """Forget an earlier failure, once the stage has succeeded.
@@ -320,7 +320,7 @@ class NightLedger:
         stage : str
             The stage.
         """
-        self._clear(f"stage_failures/{_file_name(stage)}")
+        self._clear(f"stage_failures/{file_name(stage)}")
 
     def save_stage_seconds(self, timing: StageSeconds) -> None:
         """Record how long a stage took as a whole.
@@ -330,7 +330,7 @@ class NightLedger:
         timing : StageSeconds
             Replaces an earlier one of the same stage.
         """
-        self._save(f"stage_seconds/{_file_name(timing.stage)}", timing)
+        self._save(f"stage_seconds/{file_name(timing.stage)}", timing)
 
     def load(self) -> NightRecord:
         """Read all that is on record.
@@ -394,21 +394,4 @@ class NightLedger:
 
 def _arrival_file(start: datetime) -> str:
     """Name the record of how an interval was closed."""
-    return f"arrivals/{_file_name(f'{start:%Y-%m-%dT%H:%M:%S}')}"
-
-
-def _is_date(text: str) -> bool:
-    """Accept ``YYYY-MM-DD`` and nothing else, for it becomes a directory."""
-    try:
-        return calendar_date.fromisoformat(text).isoformat() == text
-    except ValueError:
-        return False
-
-
-def _file_name(name: str, suffix: str = ".json") -> str:
-    """Turn the name of a group, source or stage into a file name, or refuse it."""
-    if not name or name.startswith(".") or "/" in name or "\0" in name:
-        raise InputError(
-            f"{name!r} cannot be filed: it is not fit for a file name", reason="bad_name"
-        )
-    return f"{name}{suffix}"
+    return f"arrivals/{file_name(f'{start:%Y-%m-%dT%H:%M:%S}')}"

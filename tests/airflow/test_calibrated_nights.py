@@ -80,6 +80,12 @@ def live(
         yield LiveAirflow(airflow, settings)
 
 
+def night_conf(nights: dict[str, SimulationResult], date: str) -> dict[str, Any]:
+    """What a run of a night is asked for."""
+    night = nights[date]
+    return {"date": date, "input_dir": night.output_dir, "sources_file": night.sources_path}
+
+
 @pytest.fixture(scope="module")
 def reports(live: LiveAirflow, nights: dict[str, SimulationResult]) -> dict[str, dict[str, Any]]:
     """The report of each night; the later night was processed first."""
@@ -88,11 +94,7 @@ def reports(live: LiveAirflow, nights: dict[str, SimulationResult]) -> dict[str,
         runs = [
             live.trigger(
                 NIGHT_DAG,
-                {
-                    "date": date,
-                    "input_dir": nights[date].output_dir,
-                    "sources_file": nights[date].sources_path,
-                },
+                night_conf(nights, date),
                 name=date,
             )
             for date in together
@@ -183,11 +185,7 @@ def test_a_second_run_does_no_work_twice(
     before = {path: path.stat().st_mtime_ns for path in ms.glob("table.f*")}
     run = live.trigger(
         NIGHT_DAG,
-        {
-            "date": LATER,
-            "input_dir": nights[LATER].output_dir,
-            "sources_file": nights[LATER].sources_path,
-        },
+        night_conf(nights, LATER),
         name="again",
     )
     assert live.finish(run) == ["success"]
@@ -224,11 +222,7 @@ def test_a_night_that_is_done_anew_waits_for_its_new_solutions(
 ) -> None:
     """The first group takes what the last one is solved to now, not what was there before."""
     assert reports[EARLIER]["failures"] == []
-    conf = {
-        "date": EARLIER,
-        "input_dir": nights[EARLIER].output_dir,
-        "sources_file": nights[EARLIER].sources_path,
-    }
+    conf = night_conf(nights, EARLIER)
     [old, _] = [record["applied"] for record in calibrations(live, EARLIER)]
     assert live.finish(live.trigger(NIGHT_DAG, {**conf, "reprocess": True})) == ["success"]
     first, last = calibrations(live, EARLIER)
@@ -250,12 +244,7 @@ def test_a_night_outlives_the_death_of_each_task_that_changes_its_ms(
     reports: dict[str, dict[str, Any]],
 ) -> None:
     """Killed while it flags, solves or applies, each is done again, and from whole data."""
-    conf = {
-        "date": LATER,
-        "input_dir": nights[LATER].output_dir,
-        "sources_file": nights[LATER].sources_path,
-        "reprocess": True,
-    }
+    conf = {**night_conf(nights, LATER), "reprocess": True}
     changing = ("flag", "solve", "apply")
     run = live.trigger(NIGHT_DAG, conf, name="killed")
     [ms] = [Path(record["ms_path"]) for record in calibrations(live, LATER)]

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 from pydantic import SecretStr
+from support.descendants import ask_descendants, listening_addresses
 from support.live_airflow import LiveAirflow, Run, overlaps, seconds, spans_by_ms
+from support.login import log_in
 from support.topology import WORKERS, Topology, need_the_programs, running_topology
 
 from dsa110_contimg.astrometry import meridian_icrs_deg
@@ -203,21 +204,12 @@ def test_slow_health_checks(topology: Topology, live: LiveAirflow, service: str)
 
 def test_listens_on_loopback_only(topology: Topology) -> None:
     """No service, nor anything that it started: brokers, databases, servers of logs."""
-    listening = set()
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            found = process.net_connections("inet")
-            listening |= {here.laddr for here in found if here.status == psutil.CONN_LISTEN}
-    assert {address.port for address in listening} == set(topology.ports.values())
-    assert {address.ip for address in listening} == {"127.0.0.1"}
+    assert listening_addresses() == {("127.0.0.1", port) for port in topology.ports.values()}
 
 
 def test_secrets_are_in_no_argument_and_in_no_log(topology: Topology, first_night: Run) -> None:
     """The arguments of a process are everybody's to read."""
-    shown = []
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            shown.append(" ".join(process.cmdline()))
+    shown = ask_descendants(lambda process: " ".join(process.cmdline()))
     assert any("celery" in arguments for arguments in shown)
     shown += [
         path.read_text(errors="replace")
@@ -240,16 +232,6 @@ def test_without_the_password_nothing_is_told(topology: Topology, login: Login |
     assert "guessed" not in str(refusal.value)
 
 
-def open_page(topology: Topology, address: str, login: Login | None) -> httpx.Response:
-    """Ask for an operator page, as a browser does, with the token that a login gives."""
-    with httpx.Client(base_url=topology.url, trust_env=False, timeout=60) as browser:
-        if login is not None:
-            secret = {"username": login.user, "password": login.password.get_secret_value()}
-            token = browser.post("/auth/token", json=secret).raise_for_status()
-            browser.cookies.set("_token", token.json()["access_token"])
-        return browser.get(f"{PREFIX}{address}")
-
-
 def test_the_operator_page_is_for_users_who_may_read_the_dags(
     topology: Topology, live: LiveAirflow, first_night: Run
 ) -> None:
@@ -264,14 +246,18 @@ def test_the_operator_page_is_for_users_who_may_read_the_dags(
         ],
         topology.environment("airflow-init"),
     )
-    for address in ("/", "/now", f"/nights/{DATES[0]}"):
-        assert open_page(topology, address, None).status_code == 401
-        assert open_page(topology, address, guest).status_code == 403
-        page = open_page(topology, address, topology.login)
-        assert page.status_code == 200
-        assert "operator" in page.text
+    anybody = httpx.Client(base_url=topology.url, trust_env=False, timeout=60)
+    visitors = [
+        log_in(topology.url, login.user, login.password.get_secret_value())
+        for login in (guest, topology.login)
+    ]
+    with anybody, visitors[0], visitors[1]:
+        for address in (f"{PREFIX}/", f"{PREFIX}/now", f"{PREFIX}/nights/{DATES[0]}"):
+            pages = [browser.get(address) for browser in (anybody, *visitors)]
+            assert [page.status_code for page in pages] == [401, 403, 200]
+            assert "operator" in pages[-1].text
     groups = [g["group_id"].replace("T", " ") for g in live.report(DATES[0])["groups"]]
-    assert [group for group in groups if group not in page.text] == []
+    assert [group for group in groups if group not in pages[-1].text] == []
 
 
 def test_a_killed_worker_is_replaced(

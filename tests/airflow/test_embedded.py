@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import stat
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
-import psutil
 import pytest
+from support.descendants import ask_descendants, listening_addresses
 from support.live_airflow import PARALLELISM, LiveAirflow, most_at_once, seconds
 
 from dsa110_contimg.errors import InputError, TransientError
@@ -50,15 +49,9 @@ def test_no_more_tasks_are_handed_over_than_there_are_workers(live: LiveAirflow)
 
 def test_listens_on_loopback_only(live: LiveAirflow) -> None:
     """No service, nor anything that it started, listens for the outside world."""
-    listening = {
-        connection.laddr
-        for process in psutil.Process().children(recursive=True)
-        for connection in process.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    }
-    port = int(live.airflow.url.rpartition(":")[2])
-    assert port in {address.port for address in listening}
-    assert {address.ip for address in listening} == {"127.0.0.1"}
+    addresses, ports = zip(*listening_addresses(), strict=True)
+    assert int(live.airflow.url.rpartition(":")[2]) in ports
+    assert set(addresses) == {"127.0.0.1"}
 
 
 def test_secrets_are_the_owners_alone(live: LiveAirflow) -> None:
@@ -85,11 +78,7 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
 
 def homes_of_children() -> list[str | None]:
     """Airflow's home of each process that this one started and that is not dead."""
-    found = []
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            found.append(child.environ().get("AIRFLOW_HOME"))
-    return found
+    return ask_descendants(lambda child: child.environ().get("AIRFLOW_HOME"))
 
 
 def test_a_service_that_cannot_start_is_named(tmp_path: Path) -> None:

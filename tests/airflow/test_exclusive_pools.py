@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.fragile_airflow import is_worker
+from support.fragile_airflow import workers_below
 from support.live_airflow import LiveAirflow, Span, most_at_once, overlaps, seconds, spans_by_ms
 
 from dsa110_contimg.orchestration.pools import ms_pool_name
@@ -113,7 +113,7 @@ def test_tasks_begin_with_the_imports_of_the_stages(live_by_clock: LiveAirflow) 
     """A worker that supervises tasks never imports casacore itself: it was born with it."""
     assert live_by_clock.finish(live_by_clock.trigger(HOUSEKEEPING_DAG, {})) == ["success"]
     scheduler = psutil.Process(live_by_clock.airflow._services["scheduler"].pid)
-    workers = [process for process in scheduler.children(recursive=True) if is_worker(process)]
+    workers = workers_below(scheduler)
     assert workers
     for worker in workers:
         assert any("casacore/tables" in loaded.path for loaded in worker.memory_maps())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -61,12 +62,10 @@ def left_over(shell: Path) -> list[psutil.Process]:
     """Processes that work below this directory."""
     found = []
     for process in psutil.process_iter():
-        try:
+        with contextlib.suppress(psutil.AccessDenied, psutil.NoSuchProcess):
             home = process.environ().get("AIRFLOW_HOME", "")
-        except (psutil.AccessDenied, psutil.NoSuchProcess):
-            continue
-        if home.startswith(str(shell)) and process.status() != psutil.STATUS_ZOMBIE:
-            found.append(process)
+            if home.startswith(str(shell)) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
     return found
 
 

@@ -18,6 +18,7 @@ import pytest
 from support.devtools import Tab, browse
 from support.html_pages import find_browser
 from support.live_airflow import LiveAirflow
+from support.login import log_in
 
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.operator_page.late import PREFIX
@@ -114,18 +115,10 @@ def _is_up(url: str) -> bool:
         return False
 
 
-def log_in(url: str, user: str) -> httpx.Client:
-    """Get a token for a password, and keep it as the browser does, in Airflow's cookie."""
-    body = {"username": user, "password": PASSWORDS[user]}
-    answer = httpx.post(f"{url}/auth/token", json=body, trust_env=False, timeout=60)
-    cookies = {"_token": answer.raise_for_status().json()["access_token"]}
-    return httpx.Client(base_url=url, cookies=cookies, trust_env=False, timeout=60)
-
-
 @pytest.fixture(scope="module")
 def viewer(guarded: str) -> Iterator[httpx.Client]:
     """A user who may read DAGs."""
-    with log_in(guarded, "olga") as client:
+    with log_in(guarded, "olga", PASSWORDS["olga"]) as client:
         yield client
 
 
@@ -170,7 +163,7 @@ def test_nobody_comes_in_without_a_login(guarded: str, addresses: list[str]) -> 
 
 
 def test_a_user_without_a_role_sees_nothing(guarded: str, addresses: list[str]) -> None:
-    with log_in(guarded, "norbert") as client:
+    with log_in(guarded, "norbert", PASSWORDS["norbert"]) as client:
         for address in [*addresses, f"{PREFIX}/nowhere"]:
             assert client.get(address).status_code == 403, address
             page = client.get(address, headers=HTML)

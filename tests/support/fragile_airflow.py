@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from support.descendants import ask_descendants
 
 from dsa110_contimg.orchestration.embedded import EmbeddedAirflow
 from dsa110_contimg.orchestration.home import AirflowHome
@@ -45,7 +46,6 @@ class FragileAirflow(EmbeddedAirflow):
         super().__init__(settings, **options)
         self.home = _HastyHome(settings)
         self.schedulers: list[int] = []
-        self._orphans: list[psutil.Process] = []
         self.supervisors: list[int] = []
         self.stopped: set[int] = set()
 
@@ -58,9 +58,8 @@ class FragileAirflow(EmbeddedAirflow):
         guard = self._services["scheduler"]
         # The guard also adopts the tasks of supervisors that were killed.
         scheduler = min(psutil.Process(guard.pid).children(), key=psutil.Process.create_time)
-        workers = [p for p in scheduler.children(recursive=True) if is_worker(p)]
+        workers = workers_below(scheduler)
         self.schedulers.append(scheduler.pid)
-        self._orphans += workers
         if orphans:
             guard.kill()
         else:
@@ -83,11 +82,11 @@ class FragileAirflow(EmbeddedAirflow):
 
     def processes(self) -> list[psutil.Process]:
         """All that belong to this Airflow, also those whose parents were killed."""
-        # The title of a worker is written over its environment.
-        found = [worker for worker in self._orphans if _lives(worker)]
+        home, found = str(self.home.path), []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                if process.environ().get("AIRFLOW_HOME") == str(self.home.path):
+                # The title of a worker is written over its environment.
+                if home in {process.environ().get("AIRFLOW_HOME"), process.cwd()}:
                     found.append(process)
         return found
 
@@ -103,6 +102,12 @@ class FragileAirflow(EmbeddedAirflow):
 def is_worker(process: psutil.Process) -> bool:
     """Whether it belongs to the executor: such a process supervises one task after the other."""
     return "worker -- LocalExecutor" in " ".join(process.cmdline())
+
+
+def workers_below(scheduler: psutil.Process) -> list[psutil.Process]:
+    """Processes of the executor that live."""
+    known = ask_descendants(lambda process: (process, is_worker(process)), scheduler)
+    return [process for process, works in known if works]
 
 
 def _lives(process: psutil.Process) -> bool:
