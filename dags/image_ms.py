@@ -76,10 +76,10 @@ def image_ms() -> None:
         trigger_rule="all_done",
     )
     def calibrators(flagged: str | None) -> bool:
-        from dsa110_contimg.orchestration import calibration_tasks
+        from dsa110_contimg.orchestration import calibration_tasks, silence
 
         request, _ = this_run("calibrators")
-        calibration_tasks.settle_failed_solve(request, get_current_context()["ti"])
+        silence.settle_failed_solve(request, get_current_context()["ti"])
         # Without flags there is nothing to calibrate; the task before has said why.
         return flagged is None or not calibration_tasks.find_awaited(request)
 

@@ -40,6 +40,22 @@ def this_night() -> Night:
     )
 
 
+def convert_group(group: dict[str, Any]) -> dict[str, Any]:
+    """Convert a group, and say which run is to work on its MS."""
+    from dsa110_contimg.conversion.models import SubbandGroup
+    from dsa110_contimg.orchestration import transit_tasks
+
+    context = get_current_context()
+    context["group_id"] = group["group_id"]  # type: ignore[typeddict-unknown-key]
+    night = this_night()
+    result = transit_tasks.convert(night, SubbandGroup.model_validate(group))
+    if transit_tasks.is_rejected(result):
+        raise AirflowSkipException(result.reason)
+    conf = image_conf(night, str(result.ms_path))
+    run_id = image_run_id(context["run_id"], conf)
+    return {**result.model_dump(mode="json"), "image_conf": conf, "image_run_id": run_id}
+
+
 def announce_failure(context: Any) -> None:
     """Tell of a run that Airflow ended before it could tell of its night."""
     from dsa110_contimg.orchestration.alerts.night import announce_failed_run
@@ -88,23 +104,18 @@ def nightly_transit() -> None:
         map_index_template="{{ group_id }}",
     )
     def convert(group: dict[str, Any]) -> dict[str, Any]:
-        from dsa110_contimg.conversion.models import SubbandGroup
-        from dsa110_contimg.orchestration import transit_tasks
+        return convert_group(group)
 
-        context = get_current_context()
-        context["group_id"] = group["group_id"]  # type: ignore[typeddict-unknown-key]
-        night = this_night()
-        result = transit_tasks.convert(night, SubbandGroup.model_validate(group))
-        if transit_tasks.is_rejected(result):
-            raise AirflowSkipException(result.reason)
-        conf = image_conf(night, str(result.ms_path))
-        run_id = image_run_id(context["run_id"], conf)
-        return {**result.model_dump(mode="json"), "image_conf": conf, "image_run_id": run_id}
+    @task(trigger_rule="one_failed")
+    def settle_failed(group: dict[str, Any]) -> str:
+        from dsa110_contimg.orchestration.silence import settle_failed_group
+
+        return settle_failed_group(this_night(), group["group_id"], get_current_context()["ti"])
 
     @task_group
     def process(group: dict[str, Any]) -> None:
         converted: Any = convert(group)
-        TriggerDagRunOperator(
+        image = TriggerDagRunOperator(
             task_id="image",
             trigger_dag_id=IMAGE_DAG,
             trigger_run_id=converted["image_run_id"],
@@ -117,6 +128,7 @@ def nightly_transit() -> None:
             **FIRST,
             map_index_template="{{ task.conf['ms'] }}",
         )
+        image >> settle_failed(group)
 
     @task(trigger_rule="all_done")
     def report() -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dsa110_contimg.calibration.models import SolveOutcome, SolveState
 from dsa110_contimg.errors import ContimgError, ScienceQualityError
@@ -16,7 +16,6 @@ from dsa110_contimg.orchestration.ms_requests import (
     ledger_of,
     work_on_ms,
 )
-from dsa110_contimg.orchestration.transit_tasks import night_ledger
 from dsa110_contimg.settings import get_settings
 from dsa110_contimg.storage.ms_access import ACCESS_LOG
 
@@ -24,10 +23,6 @@ if TYPE_CHECKING:
     from dsa110_contimg.calibration.calibrator_plan import CalibratorPlan
     from dsa110_contimg.calibration.transits import Transit
     from dsa110_contimg.qa.records import NightLedger
-
-
-_FAILED = frozenset({"failed", "upstream_failed"})
-_SILENT = "no_word: its tasks ended on every try before they could say why; see their logs"
 
 
 def flag(request: ImageRequest, purpose: str) -> str:
@@ -137,50 +132,29 @@ def _solve(
             "reason": f"{error.reason}: {error}",
             "seconds": time.perf_counter() - start,
         }
-        _record_solve(ledger, outcome.model_copy(update=update))
+        record_solve(ledger, outcome.model_copy(update=update))
         raise
     update = {
         "state": SolveState.SOLVED,
         "solutions": solutions,
         "seconds": time.perf_counter() - start,
     }
-    _record_solve(ledger, outcome.model_copy(update=update))
+    record_solve(ledger, outcome.model_copy(update=update))
     return f"solved: {solutions.set_id}"
 
 
-def _record_solve(ledger: NightLedger, outcome: SolveOutcome) -> None:
-    """Put on record what came of a solve, and count it."""
-    ledger.save_solve(outcome)
-    metrics.count_solve(outcome.state)
-
-
-def settle_failed_solve(request: ImageRequest, ti: Any) -> None:
-    """Let nobody wait for a solve that failed without a word, as when its tasks are killed.
+def record_solve(ledger: NightLedger, outcome: SolveOutcome) -> None:
+    """Put on record what came of a solve, and count it.
 
     Parameters
     ----------
-    request : ImageRequest
-        The MS.
-    ti : RuntimeTaskInstance
-        A task of the same run that comes after the solve, whether that succeeded or not.
+    ledger : NightLedger
+        The record.
+    outcome : SolveOutcome
+        What came of it.
     """
-    states = ti.get_task_states(ti.dag_id, task_ids=["solve"], run_ids=[ti.run_id])
-    if states[ti.run_id]["solve"] not in _FAILED:
-        return
-    group_id = request.group_id
-    ledger = night_ledger(request.night_of(group_id))
-    planned = _planned_transit(ledger, group_id)
-    if planned is not None and not ledger.is_decided(group_id, anew=request.reprocess):
-        failure = ledger.find_ms_failure(group_id)
-        _record_solve(
-            ledger,
-            SolveOutcome(
-                group_id=group_id,
-                calibrator=planned.calibrator.name,
-                state=SolveState.FAILED,
-                reason=failure.reason if failure else _SILENT,
-            ),
-        )
+    ledger.save_solve(outcome)
+    metrics.count_solve(outcome.state)
 
 
 def find_awaited(request: ImageRequest) -> list[str]:
@@ -250,7 +224,7 @@ def apply(request: ImageRequest, purpose: str) -> str:
 
 def _disappoint(ledger: NightLedger, group_id: str) -> None:
     """Let nobody wait for a solve that was planned with another catalogue or limit."""
-    planned = _planned_transit(ledger, group_id)
+    planned = planned_transit(ledger, group_id)
     if planned is not None:
         reason = "it was planned, but is not in the catalogue, or bright enough, any more"
         name = planned.calibrator.name
@@ -259,8 +233,21 @@ def _disappoint(ledger: NightLedger, group_id: str) -> None:
         )
 
 
-def _planned_transit(ledger: NightLedger, group_id: str) -> Transit | None:
-    """Look up which transit in a group the night counts on."""
+def planned_transit(ledger: NightLedger, group_id: str) -> Transit | None:
+    """Look up which transit in a group the night counts on.
+
+    Parameters
+    ----------
+    ledger : NightLedger
+        The record.
+    group_id : str
+        The group.
+
+    Returns
+    -------
+    Transit or None
+        None if the night does not count on this group, or was not planned.
+    """
     plan = ledger.find_calibrators()
     return plan.solvable.get(group_id) if plan is not None else None
 

@@ -108,8 +108,8 @@ class AirflowHome:
                         "mp_start_method": "forkserver",
                         "job_heartbeat_sec": 2,
                         "scheduler_heartbeat_sec": 2,
-                        # A look at a run takes 10 ms of CPU time: in a night of hundreds of runs
-                        # the scheduler would else take a fifth of a core while all slots are taken.
+                        # Each look at a run takes some 10 ms of a loop: in a night of hundreds of
+                        # runs the scheduler would else be busy while all slots are taken.
                         "scheduler_idle_sleep_time": 1,
                         "max_dagruns_per_loop_to_schedule": 8,
                         "use_job_schedule": clock,

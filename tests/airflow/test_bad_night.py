@@ -111,6 +111,8 @@ def test_the_rest_of_the_night_is_done(live: LiveAirflow, bad_night: dict[str, A
     assert sorted(states) == ["failed", "skipped"] + ["success"] * 5
     images = [task["state"] for (name, _), task in tasks.items() if name == "process.image"]
     assert sorted(images) == ["skipped"] + ["success"] * 5 + ["upstream_failed"]
+    settled = [t["state"] for (name, _), t in tasks.items() if name == "process.settle_failed"]
+    assert sorted(settled) == ["skipped"] * 6 + ["success"]
 
 
 def test_the_run_fails_and_says_why(live: LiveAirflow, bad_night: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from dsa110_contimg.orchestration.embedded import EmbeddedAirflow
 from dsa110_contimg.orchestration.runs import IMAGE_DAG, NIGHT_DAG
 from dsa110_contimg.settings import Settings
 from dsa110_contimg.simulation.night import SimulationOptions, SimulationResult, simulate
-from dsa110_contimg.storage.ms_access import read_holder
+from dsa110_contimg.storage.ms_access import exclusive_ms, read_holder
 from dsa110_contimg.storage.ms_change import require_whole
 
 pytestmark = [pytest.mark.airflow, pytest.mark.casa, pytest.mark.slow]
@@ -270,6 +270,41 @@ def test_a_night_outlives_the_death_of_each_task_that_changes_its_ms(
         fluxes = [window["flux_jy"] for window in before]
         assert [window["flux_jy"] for window in after] == pytest.approx(fluxes, rel=1e-6)
     require_whole(ms)
+
+
+@pytest.mark.sweep
+@pytest.mark.fault
+def test_nobody_waits_for_a_conversion_that_dies_on_every_try(
+    live: LiveAirflow,
+    nights: dict[str, SimulationResult],
+    reports: dict[str, dict[str, Any]],
+) -> None:
+    """The calibrator's group is lost; the other one takes what an earlier run has solved."""
+    assert reports[EARLIER]["failures"] == []
+    lost = calibrations(live, EARLIER)[-1]
+    conf = {**night_conf(nights, EARLIER), "reprocess": True}
+    run = live.trigger(NIGHT_DAG, conf, name="lost")
+    convert = ("process.convert", 0)  # groups with calibrators come first
+    with exclusive_ms(lost["ms_path"], "nobody converts it", timeout_s=30):
+        for number in (1, 2, 3):
+
+            def is_tried(number: int = number) -> bool:
+                """Whether the conversion runs for this time."""
+                task = live.tasks(*run).get(convert, {})
+                return task.get("state") == "running" and task["try_number"] == number
+
+            live.wait_until(is_tried, f"try {number} of the conversion", 120)
+            os.kill(live.tasks(*run)[convert]["pid"], signal.SIGKILL)
+    assert live.finish(run) == ["failed"]
+    tasks = live.tasks(*run)
+    assert [tasks["process.settle_failed", index]["state"] for index in (0, 1)] == [
+        "success",
+        "skipped",
+    ]
+    [failure] = live.report(EARLIER)["failures"]
+    assert (failure["group_id"], failure["code"]) == (lost["group_id"], "no_word")
+    assert live.finish(live.trigger(NIGHT_DAG, conf, name="found")) == ["success"]
+    assert live.report(EARLIER)["failures"] == []
 
 
 def test_an_ms_has_one_task_at_a_time(
