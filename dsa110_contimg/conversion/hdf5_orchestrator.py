@@ -18,7 +18,7 @@ from dsa110_contimg.conversion.models import (
     GroupState,
     SubbandGroup,
 )
-from dsa110_contimg.errors import ContimgError, InputError, name_os_error
+from dsa110_contimg.errors import ContimgError, InputError, TransientError, name_os_error
 from dsa110_contimg.forkserver import fork_server
 from dsa110_contimg.models import Model
 from dsa110_contimg.settings import get_settings
@@ -264,6 +264,7 @@ def failed_result(group_id: str, error: ContimgError, seconds: float) -> Convers
         group_id=group_id,
         state=ConversionState.FAILED,
         reason=f"{error.reason}: {error}",
+        is_retried=isinstance(error, TransientError),
         seconds=round(seconds, 3),
     )
 

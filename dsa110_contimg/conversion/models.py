@@ -97,6 +97,8 @@ class ConversionResult(Model):
     reason: str | None = None
     """Why it was skipped, failed, rejected or left out; or, of a converted group, why its MS was
     made anew, and what it lacks."""
+    is_retried: bool = False
+    """Whether the surroundings failed, so that Airflow may try again."""
     seconds: float = 0.0
     """Wall time."""
     warnings: list[str] = Field(default_factory=list)

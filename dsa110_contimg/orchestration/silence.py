@@ -77,6 +77,7 @@ def _settle_conversion(ledger: NightLedger, group_id: str) -> str:
     """Put on record that a group was not converted."""
     known = ledger.find_conversion(group_id)
     if known is not None and known.state is ConversionState.FAILED:
+        ledger.save_conversion(known.model_copy(update={"is_retried": False}))
         return "its conversion has said why"
     ledger.save_conversion(
         ConversionResult(group_id=group_id, state=ConversionState.FAILED, reason=_SILENT)

@@ -227,7 +227,9 @@ class NightLedger:
         if failure is not None and not failure.is_retried:
             return True
         conversion = find("conversions", ConversionResult)
-        return conversion is not None and conversion.ms_path is None
+        if conversion is None or conversion.is_retried:
+            return False
+        return conversion.ms_path is None
 
     def find_conversion(self, group_id: str) -> ConversionResult | None:
         """Read what became of a group.

@@ -10,7 +10,9 @@ from support.night_records import NightMaker
 from support.planned_night import MORNING, NIGHT, NOON, request_for
 
 from dsa110_contimg.calibration.models import SolveOutcome, SolveState
+from dsa110_contimg.conversion.hdf5_orchestrator import failed_result
 from dsa110_contimg.conversion.models import ConversionResult, ConversionState, GroupListing
+from dsa110_contimg.errors import TransientError
 from dsa110_contimg.orchestration.runs import Night, plan_night
 from dsa110_contimg.orchestration.silence import settle_failed_group, settle_failed_solve
 from dsa110_contimg.qa.record_models import MsFailure
@@ -105,10 +107,12 @@ def test_a_conversion_that_was_killed_did_not_convert(
 
 
 def test_what_a_conversion_has_said_stays(ledger: NightLedger) -> None:
-    failed = ConversionResult(group_id=MORNING, state=ConversionState.FAILED, reason="truncated")
+    failed = failed_result(MORNING, TransientError("the disk is full", reason="disk_full"), 1.0)
     ledger.save_conversion(failed)
+    assert not ledger.is_decided(MORNING), "Airflow may try again"
     settle_failed_group(this_night(), MORNING, after_convert("failed"))
-    assert ledger.load().conversions == [failed]
+    assert ledger.load().conversions == [failed.model_copy(update={"is_retried": False})]
+    assert ledger.is_decided(MORNING)
 
 
 def test_a_run_that_never_began_is_a_failure_of_its_ms(ledger: NightLedger) -> None:

@@ -80,6 +80,7 @@ def test_what_calibration_saved_is_read_back(night: NightMaker) -> None:
         ("ms_failed_but_is_retried", False),
         ("converted", False),
         ("not_converted", True),
+        ("not_converted_but_is_retried", False),
     ],
 )
 def test_a_calibrators_group_is_waited_for_until_nothing_more_can_come(
@@ -94,8 +95,9 @@ def test_a_calibrators_group_is_waited_for_until_nothing_more_can_come(
         )
     elif happened == "converted":
         night.convert(group)
-    elif happened == "not_converted":
-        night.convert(group, ConversionState.FAILED, reason="no_space: tmpfs is full")
+    elif happened.startswith("not_converted"):
+        why = {"reason": "no_space: tmpfs is full", "is_retried": happened.endswith("retried")}
+        night.convert(group, ConversionState.FAILED, **why)
     assert night.ledger.is_decided(group) is decided
 
 
