@@ -7,7 +7,6 @@ from typing import Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import dag, get_current_context, task, task_group
-from airflow.sdk.exceptions import AirflowSkipException
 
 from dsa110_contimg.orchestration.errors import default_args
 from dsa110_contimg.orchestration.forms import night_form
@@ -16,8 +15,6 @@ from dsa110_contimg.orchestration.runs import (
     IMAGE_DAG,
     NIGHT_DAG,
     Night,
-    image_conf,
-    image_run_id,
     plan_night,
     task_limit,
     wait_in_turn,
@@ -38,22 +35,6 @@ def this_night() -> Night:
         context.get("data_interval_end"),
         get_settings(),
     )
-
-
-def convert_group(group: dict[str, Any]) -> dict[str, Any]:
-    """Convert a group, and say which run is to work on its MS."""
-    from dsa110_contimg.conversion.models import SubbandGroup
-    from dsa110_contimg.orchestration import transit_tasks
-
-    context = get_current_context()
-    context["group_id"] = group["group_id"]  # type: ignore[typeddict-unknown-key]
-    night = this_night()
-    result = transit_tasks.convert(night, SubbandGroup.model_validate(group))
-    if transit_tasks.is_rejected(result):
-        raise AirflowSkipException(result.reason)
-    conf = image_conf(night, str(result.ms_path))
-    run_id = image_run_id(context["run_id"], conf)
-    return {**result.model_dump(mode="json"), "image_conf": conf, "image_run_id": run_id}
 
 
 def announce_failure(context: Any) -> None:
@@ -104,7 +85,14 @@ def nightly_transit() -> None:
         map_index_template="{{ group_id }}",
     )
     def convert(group: dict[str, Any]) -> dict[str, Any]:
-        return convert_group(group)
+        from dsa110_contimg.conversion.models import SubbandGroup
+        from dsa110_contimg.orchestration import transit_tasks
+
+        context = get_current_context()
+        context["group_id"] = group["group_id"]  # type: ignore[typeddict-unknown-key]
+        night = this_night()
+        result = transit_tasks.convert(night, SubbandGroup.model_validate(group))
+        return transit_tasks.hand_over(night, result, context["run_id"])
 
     @task(trigger_rule="one_failed")
     def settle_failed(group: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from dsa110_contimg.conversion.models import ConversionResult, ConversionState, SubbandGroup
 from dsa110_contimg.errors import ContimgError, InputError, ScienceQualityError
 from dsa110_contimg.orchestration.alerts import alert_cleanup_failures
-from dsa110_contimg.orchestration.runs import Night
+from dsa110_contimg.orchestration.runs import Night, image_conf, image_run_id
 from dsa110_contimg.qa.models import NightReport, Verdict
 from dsa110_contimg.qa.record_models import StageFailure, StageSeconds
 from dsa110_contimg.qa.records import NightLedger
@@ -197,20 +197,36 @@ def convert(night: Night, group: SubbandGroup) -> ConversionResult:
     return result
 
 
-def is_rejected(result: ConversionResult) -> bool:
-    """Tell whether there is nothing to measure in a group, without a failure.
+def hand_over(night: Night, result: ConversionResult, run_id: str) -> dict[str, Any]:
+    """Say which run of `image_ms` is to work on the MS of a group.
 
     Parameters
     ----------
+    night : Night
+        The night.
     result : ConversionResult
-        What became of it.
+        What became of the group.
+    run_id : str
+        The run of the night.
 
     Returns
     -------
-    bool
-        True if it was too incomplete to convert, or its MS was removed since.
+    dict
+        The fields of `result`; ``image_conf``, the parameters of the run; ``image_run_id``.
+
+    Raises
+    ------
+    AirflowSkipException
+        If there is nothing to measure, without a failure: the group was too incomplete to
+        convert, or its MS was removed since.
     """
-    return result.ms_path is None
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    if result.ms_path is None:
+        raise AirflowSkipException(result.reason)
+    conf = image_conf(night, result.ms_path)
+    image_run = image_run_id(run_id, conf)
+    return {**result.model_dump(mode="json"), "image_conf": conf, "image_run_id": image_run}
 
 
 def report_night(night: Night) -> dict[str, Any]:
