@@ -172,7 +172,7 @@ def _epoch(jd_utc: Any) -> tuple[Any, Any, Any]:
     """Two-part UTC and UT1-UTC in seconds."""
     fraction = np.asarray(jd_utc) - _JD_EPOCH_MJD
     ut1_utc, status = _earth_tables().ut1_utc(_JD_EPOCH_MJD, fraction, return_status=True)
-    _require_covered(status, jd_utc)
+    require_covered(status, jd_utc)
     return _JD_EPOCH_MJD, fraction, ut1_utc.to_value("s")
 
 
@@ -180,17 +180,31 @@ def _polar_motion(jd_utc: Any) -> tuple[Any, Any]:
     """Pole coordinates in radians."""
     fraction = np.asarray(jd_utc) - _JD_EPOCH_MJD
     x, y, status = _earth_tables().pm_xy(_JD_EPOCH_MJD, fraction, return_status=True)
-    _require_covered(status, jd_utc)
+    require_covered(status, jd_utc)
     return x.to_value("rad"), y.to_value("rad")
 
 
-def _require_covered(status: Any, jd_utc: Any) -> None:
-    """Refuse times that the tables do not reach."""
+def require_covered(status: Any, jd_utc: Any) -> None:
+    """Refuse times that the Earth orientation tables do not reach.
+
+    Parameters
+    ----------
+    status : array_like of int
+        What a table returns beside its values; negative outside its range.
+    jd_utc : array_like of float
+        The times as Julian dates (UTC).
+
+    Raises
+    ------
+    InputError
+        If they do not reach one of the times.
+    """
     if np.any(np.asarray(status) < 0):
         raise InputError(
             f"the Earth orientation tables do not cover JD {np.ravel(jd_utc)[0]:.3f}",
             reason="earth_orientation",
-            remedy="choose a start after 1973 and less than about a year ahead",
+            remedy="they begin in 1973 and reach a year beyond their own date: if the time is "
+            "right, upgrade the package astropy-iers-data",
         )
 
 

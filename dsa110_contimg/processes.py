@@ -198,6 +198,7 @@ def _run(
         except (ConnectionRefusedError, FileNotFoundError):
             os.write(log_fd, f"no fork server at {server}: a fresh interpreter\n".encode())
         except ConnectionError:
+            os.write(log_fd, b"the fork server went away; its own log says why\n")
             return -signal.SIGKILL  # the child died with its server
     return _run_fresh(request, timeout_s, log_fd, answer_fd)
 

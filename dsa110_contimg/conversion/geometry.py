@@ -21,6 +21,7 @@ from astropy.coordinates import EarthLocation
 from astropy.time import Time
 from astropy.utils import iers
 
+from dsa110_contimg.astrometry import require_covered
 from dsa110_contimg.instrument import SPEED_OF_LIGHT_M_S
 
 FloatArray = npt.NDArray[np.float64]
@@ -71,13 +72,22 @@ class SkyFrame:
         UTC as Julian dates.
     site : EarthLocation
         Position of the telescope.
+
+    Raises
+    ------
+    InputError
+        If the Earth orientation tables do not cover the times.
     """
 
     def __init__(self, times_jd: FloatArray, site: EarthLocation):
-        with iers.conf.set_temp("auto_download", False):
+        # Its predictions serve, however old the installed table is; nothing is downloaded.
+        conf = iers.conf
+        with conf.set_temp("auto_download", False), conf.set_temp("auto_max_age", None):
             times = Time(times_jd, format="jd", scale="utc", location=site)
-            ut1_minus_utc_s = times.delta_ut1_utc
             table = iers.earth_orientation_table.get()
+            _, covered = table.ut1_utc(times, return_status=True)
+            require_covered(covered, times_jd)
+            ut1_minus_utc_s = times.delta_ut1_utc
             pole_x, pole_y = table.pm_xy(times)
             self.lst_rad: FloatArray = times.sidereal_time("apparent").rad
         self._utc = (times.utc.jd1, times.utc.jd2)

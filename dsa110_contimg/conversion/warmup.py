@@ -9,12 +9,14 @@ import numpy as np
 import numpy.typing as npt
 from astropy import units
 from astropy.coordinates import EarthLocation
-from astropy.time import Time
 
 from dsa110_contimg import instrument
 from dsa110_contimg.conversion.chunks import ChunkTable
 from dsa110_contimg.conversion.geometry import antenna_phasors, group_geometry
 from dsa110_contimg.conversion.kernel import fill_rows
+
+_ANY_JD = 2461065.5
+"""Not the present: the Earth orientation tables may be too old for that."""
 
 
 def warm_up() -> None:
@@ -28,7 +30,7 @@ def warm_up() -> None:
     site = EarthLocation.from_geodetic(
         instrument.SITE_LONGITUDE_DEG * units.deg, instrument.SITE_LATITUDE_DEG * units.deg
     )
-    geometry = group_geometry(Time.now().jd + np.arange(2.0) / 86400, np.eye(3), site, 0.9)
+    geometry = group_geometry(_ANY_JD + np.arange(2.0) / 86400, np.eye(3), site, 0.9)
     n_chan, n_pol = instrument.N_CHANNELS_PER_SUBBAND, len(instrument.POLARIZATIONS_CASA)
     phasors = antenna_phasors(geometry.antenna_delta_w_m, np.full(n_chan, 1.4e9))
     shape = (1, n_chan, n_pol)

@@ -57,6 +57,8 @@ def live_by_clock(
         calibration="off",
         settle_s=0,
         retain_ms_days=30,
+        # Also where it is the day before yesterday by now.
+        catchup_from=datetime.fromisoformat(yesterday.groups[0].start_utc).date(),
     )
     with EmbeddedAirflow(settings, parallelism=5) as airflow:
         yield LiveAirflow(airflow, settings)

@@ -98,7 +98,8 @@ def convert(root: Path, *, rfi: bool, again: bool = False, place: Path | None = 
         stage_to_tmpfs=False,
         skip_existing=not again,
     )
-    return Path(str(result.ms_path))
+    assert result.ms_path is not None, result.reason
+    return Path(result.ms_path)
 
 
 def flag_options(ms: Path, **changes: Any) -> FlagOptions:
