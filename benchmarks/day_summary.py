@@ -17,11 +17,11 @@ from metering import Costs
 from service_meter import API_SERVER, SCHEDULER, SUPERVISORS
 
 from dsa110_contimg.instrument import GROUP_DURATION_S
-from dsa110_contimg.orchestration.runs import IMAGE_DAG, NIGHT_DAG
+from dsa110_contimg.orchestration.runs import CONVERT_TASK, IMAGE_DAG, NIGHT_DAG
 from dsa110_contimg.qa.records import NightLedger
 from dsa110_contimg.settings import Settings
 
-_CONVERT = f"{NIGHT_DAG}: process.convert"
+_CONVERT = f"{NIGHT_DAG}: {CONVERT_TASK}"
 _WAITS = {f"{NIGHT_DAG}: process.image", f"{IMAGE_DAG}: calibrators"}
 """Tasks whose duration is that of others."""
 _BINS = 60

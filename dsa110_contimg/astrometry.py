@@ -7,6 +7,8 @@ No network is touched.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -21,7 +23,8 @@ Floats = npt.NDArray[np.float64]
 _NO_REFRACTION = (0.0, 0.0, 0.0, 1.0)
 """Pressure, temperature, humidity, wavelength: ERFA leaves refraction out at zero pressure."""
 _JD_EPOCH_MJD = 2400000.5
-_JD_UNIX = 2440587.5
+JD_UNIX = 2440587.5
+"""Julian date (UTC) at which Unix time begins."""
 _DAY_S = 86400.0
 _STELLAR_DAY_S = 86164.0989
 """Length of a turn of the Earth against the stars in seconds (IERS Conventions 2010)."""
@@ -157,8 +160,8 @@ def transit_time_s(ra_deg: float, dec_deg: float, near_s: float) -> float:
     # The first step lands within a second; aberration and precession need another.
     for _ in range(3):
         days = time_s / _DAY_S
-        ra_of_date, _, _ = erfa.atci13(ra, dec, 0, 0, 0, 0, _JD_UNIX, days + _TT_UTC_S / _DAY_S)
-        ha = erfa.anpm(erfa.era00(_JD_UNIX, days) + longitude - ra_of_date)
+        ra_of_date, _, _ = erfa.atci13(ra, dec, 0, 0, 0, 0, JD_UNIX, days + _TT_UTC_S / _DAY_S)
+        ha = erfa.anpm(erfa.era00(JD_UNIX, days) + longitude - ra_of_date)
         time_s -= float(ha) / (2 * np.pi) * _STELLAR_DAY_S
     return time_s
 
@@ -182,6 +185,25 @@ def _polar_motion(jd_utc: Any) -> tuple[Any, Any]:
     x, y, status = _earth_tables().pm_xy(_JD_EPOCH_MJD, fraction, return_status=True)
     require_covered(status, jd_utc)
     return x.to_value("rad"), y.to_value("rad")
+
+
+@contextmanager
+def offline_tables() -> Iterator[None]:
+    """Have astropy take the tables that are installed, however old, and ask no server.
+
+    Else it asks, in each process, for newer leap seconds from five months before its own expire,
+    and a month after the last measured Earth orientation it refuses to use what it predicts.
+
+    Yields
+    ------
+    None
+        While the body runs; the user's own settings hold again afterwards.
+    """
+    from astropy.utils import iers
+
+    conf = iers.conf
+    with conf.set_temp("auto_download", False), conf.set_temp("auto_max_age", None):
+        yield
 
 
 def require_covered(status: Any, jd_utc: Any) -> None:

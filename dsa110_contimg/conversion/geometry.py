@@ -21,7 +21,7 @@ from astropy.coordinates import EarthLocation
 from astropy.time import Time
 from astropy.utils import iers
 
-from dsa110_contimg.astrometry import require_covered
+from dsa110_contimg.astrometry import offline_tables, require_covered
 from dsa110_contimg.instrument import SPEED_OF_LIGHT_M_S
 
 FloatArray = npt.NDArray[np.float64]
@@ -80,9 +80,8 @@ class SkyFrame:
     """
 
     def __init__(self, times_jd: FloatArray, site: EarthLocation):
-        # Its predictions serve, however old the installed table is; nothing is downloaded.
-        conf = iers.conf
-        with conf.set_temp("auto_download", False), conf.set_temp("auto_max_age", None):
+        # From the table that pyuvdata takes, to agree with it.
+        with offline_tables():
             times = Time(times_jd, format="jd", scale="utc", location=site)
             table = iers.earth_orientation_table.get()
             _, covered = table.ut1_utc(times, return_status=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dsa110_contimg import __version__
+from dsa110_contimg.astrometry import JD_UNIX
 from dsa110_contimg.conversion.layout import MsLayout, mjd_s
 from dsa110_contimg.instrument import DISH_DIAMETER_M, POLARIZATIONS_CASA
 
@@ -196,14 +198,13 @@ def _put_observation(path: Path, layout: MsLayout) -> None:
 
 def _put_history(path: Path) -> None:
     """Leave one line that says who made the MS."""
-    from astropy.time import Time
-
+    now_jd = JD_UNIX + time.time() / 86400.0
     _put_rows(
         path,
         "HISTORY",
         1,
         {
-            "TIME": mjd_s(np.array([Time.now().jd])),
+            "TIME": mjd_s(np.array([now_jd])),
             "OBSERVATION_ID": np.zeros(1, dtype=np.int32),
             "MESSAGE": ["one table written directly from the UVH5 subbands"],
             "PRIORITY": ["INFO"],

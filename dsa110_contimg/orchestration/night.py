@@ -18,13 +18,12 @@ from dsa110_contimg.models import Model
 from dsa110_contimg.orchestration.client import FINISHED_STATES, AirflowClient
 from dsa110_contimg.orchestration.embedded import EmbeddedAirflow
 from dsa110_contimg.orchestration.following import ended_with_us, follow
-from dsa110_contimg.orchestration.runs import IMAGE_DAG, NIGHT_DAG
+from dsa110_contimg.orchestration.runs import CONVERT_TASK, FAILED_STATES, IMAGE_DAG, NIGHT_DAG
 from dsa110_contimg.qa.models import NightReport
 from dsa110_contimg.qa.records import NightLedger
 from dsa110_contimg.settings import Settings
 
 _POLL_S = 1.0
-_FAILED_STATES = frozenset({"failed", "upstream_failed"})
 
 
 class NightOptions(Model):
@@ -189,7 +188,7 @@ def read_progress(client: AirflowClient, run_id: str) -> NightProgress:
     NightProgress
         Counts of groups, Measurement Sets and sources.
     """
-    converts = _mapped(client.task_instances(NIGHT_DAG, run_id), "process.convert")
+    converts = _mapped(client.task_instances(NIGHT_DAG, run_id), CONVERT_TASK)
     of_sets = client.task_instances(IMAGE_DAG, containing=run_id)
     images = _mapped(of_sets, "image")
     done = Counter(task["task_id"] for task in of_sets if task["state"] == "success")
@@ -213,7 +212,7 @@ def _mapped(tasks: list[dict[str, Any]], task_id: str) -> list[dict[str, Any]]:
 
 def _is_over(task: dict[str, Any]) -> bool:
     """Whether a task instance will not run again."""
-    return task["state"] in {"success", "skipped", *_FAILED_STATES}
+    return task["state"] in {"success", "skipped", *FAILED_STATES}
 
 
 def end_runs(client: AirflowClient, name: str) -> None:

@@ -17,10 +17,14 @@ from dsa110_contimg.orchestration.request_paths import allowed_path
 from dsa110_contimg.settings import Settings
 
 NIGHT_DAG: Final = "nightly_transit"
+CONVERT_TASK: Final = "process.convert"
+"""One instance for each group of a night."""
 IMAGE_DAG: Final = "image_ms"
 IMAGE_DAG_LAST_TASK: Final = "summary"
 """It runs when all others have ended, however they did."""
 HOUSEKEEPING_DAG: Final = "housekeeping"
+FAILED_STATES: Final = frozenset({"failed", "upstream_failed"})
+"""Of a task that will not be tried again."""
 _PATHS: Final = {"input_dir": "the input directory", "sources_file": "the source catalogue"}
 _MAX_ID = 240
 """Airflow's ids hold 250 characters."""

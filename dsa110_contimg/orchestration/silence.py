@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dsa110_contimg.calibration.models import SolveOutcome, SolveState
 from dsa110_contimg.conversion.models import ConversionResult, ConversionState
 from dsa110_contimg.orchestration.calibration_tasks import planned_transit, record_solve
+from dsa110_contimg.orchestration.runs import CONVERT_TASK, FAILED_STATES
 from dsa110_contimg.orchestration.transit_tasks import night_ledger
 from dsa110_contimg.qa.record_models import MsFailure
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from dsa110_contimg.orchestration.runs import Night
     from dsa110_contimg.qa.records import NightLedger
 
-_FAILED = frozenset({"failed", "upstream_failed"})
 _SILENT = "no_word: its tasks ended on every try before they could say why; see their logs"
 
 
@@ -56,7 +56,7 @@ def settle_failed_group(night: Night, group_id: str, ti: Any) -> str:
         A sentence for the log and the UI.
     """
     ledger = night_ledger(night.date)
-    if _has_failed(ti, "process.convert"):
+    if _has_failed(ti, CONVERT_TASK):
         return _settle_conversion(ledger, group_id)
     _settle_solve(ledger, group_id, anew=night.reprocess)
     if ledger.find_ms_failure(group_id) or _is_any_source_failed(ledger, group_id):
@@ -70,7 +70,7 @@ def _has_failed(ti: Any, task_id: str) -> bool:
     states = ti.get_task_states(
         ti.dag_id, map_index=ti.map_index, task_ids=[task_id], run_ids=[ti.run_id]
     )
-    return any(state in _FAILED for state in states[ti.run_id].values())
+    return any(state in FAILED_STATES for state in states[ti.run_id].values())
 
 
 def _settle_conversion(ledger: NightLedger, group_id: str) -> str:

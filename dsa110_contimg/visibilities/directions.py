@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from dsa110_contimg.astrometry import offline_tables
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.conversion.geometry import POLE_OFFSET_RAD
 from dsa110_contimg.visibilities.models import MsInfo
@@ -93,7 +94,8 @@ def _twist_rad(info: MsInfo) -> float:
     import erfa
     from astropy.time import Time
 
-    times = Time(info.start_mjd, format="mjd", scale="utc").tt
+    with offline_tables():
+        times = Time(info.start_mjd, format="mjd", scale="utc").tt
     pole = erfa.pnm06a(times.jd1, times.jd2)[2]
     east, north, _ = uvw_axes(info.center_ra_deg, info.center_dec_deg)
     between_norths = np.arctan2(east @ pole, north @ pole)
@@ -108,8 +110,9 @@ def _aberrate(directions: FloatArray, info: MsInfo) -> FloatArray:
     from astropy.coordinates import get_body_barycentric_posvel
     from astropy.time import Time
 
-    middle = Time(info.start_mjd + info.duration_s / 2 / 86400.0, format="mjd", scale="utc")
-    _, velocity = get_body_barycentric_posvel("earth", middle, ephemeris="builtin")
+    with offline_tables():
+        middle = Time(info.start_mjd + info.duration_s / 2 / 86400.0, format="mjd", scale="utc")
+        _, velocity = get_body_barycentric_posvel("earth", middle, ephemeris="builtin")
     beta = (velocity.xyz / constants.c).to_value(units.one)
     sun_distance_au = 1.0
     return np.asarray(erfa.ab(directions, beta, sun_distance_au, np.sqrt(1.0 - beta @ beta)))

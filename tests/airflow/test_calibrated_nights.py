@@ -91,14 +91,7 @@ def reports(live: LiveAirflow, nights: dict[str, SimulationResult]) -> dict[str,
     """The report of each night; the later night was processed first."""
     found = {}
     for together in ((LATER,), (EARLIER, LONELY)):
-        runs = [
-            live.trigger(
-                NIGHT_DAG,
-                night_conf(nights, date),
-                name=date,
-            )
-            for date in together
-        ]
+        runs = [live.trigger(NIGHT_DAG, night_conf(nights, date), name=date) for date in together]
         live.finish(*runs)
         found |= {date: live.report(date) for date in together}
     return found
@@ -183,11 +176,7 @@ def test_a_second_run_does_no_work_twice(
     assert reports[LATER]["failures"] == []
     [ms] = [Path(record["ms_path"]) for record in calibrations(live, LATER)]
     before = {path: path.stat().st_mtime_ns for path in ms.glob("table.f*")}
-    run = live.trigger(
-        NIGHT_DAG,
-        night_conf(nights, LATER),
-        name="again",
-    )
+    run = live.trigger(NIGHT_DAG, night_conf(nights, LATER), name="again")
     assert live.finish(run) == ["success"]
     assert {path: path.stat().st_mtime_ns for path in ms.glob("table.f*")} == before
     assert [record["skipped"] for record in calibrations(live, LATER)] == [True]
