@@ -1,5 +1,5 @@
 # The image of every service of docker-compose.yaml:  docker compose build
-FROM python:3.11-slim-bookworm
+FROM python:3.11.15-slim-bookworm@sha256:d29f48a31a8b408ed19272ca1e7b10ebae13b240a27e862d3d4217c528e2e0c3
 
 # The wheels of CASA expect these of the system. Further imaging and flagging programs:
 #   docker compose build --build-arg EXTRA_PACKAGES="wsclean aoflagger"

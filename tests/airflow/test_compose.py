@@ -47,9 +47,9 @@ DEPENDENCY = {
 }
 SERVICE = {
     "type": "object",
-    "required": ["image", "restart"],
+    "required": ["image", "restart", "user", "mem_limit", "pids_limit"],
     "properties": {
-        "image": {"type": "string", "pattern": r":[^/:]+$"},
+        "image": {"type": "string"},
         "build": {"const": "."},
         "user": {"type": "string"},
         "init": {"type": "boolean"},
@@ -73,6 +73,8 @@ SERVICE = {
         "healthcheck": HEALTHCHECK,
         "depends_on": {"type": "object", "additionalProperties": DEPENDENCY},
         "shm_size": {"type": "string"},
+        "mem_limit": {"type": "string"},
+        "pids_limit": {"type": "integer"},
         "stop_grace_period": {"type": "string", "pattern": r"^\d+[sm]$"},
     },
     "additionalProperties": False,
@@ -101,7 +103,7 @@ def test_schema(compose: dict[str, Any]) -> None:
 
 
 def test_every_part_is_there(compose: dict[str, Any]) -> None:
-    assert set(compose["services"]) == AIRFLOW | {"postgres", "redis"}
+    assert set(compose["services"]) == AIRFLOW | {"postgres", "redis", "registry-init"}
 
 
 def test_dependencies_can_be_met(compose: dict[str, Any]) -> None:
@@ -118,6 +120,39 @@ def test_dependencies_can_be_met(compose: dict[str, Any]) -> None:
         assert "airflow-apiserver" in services[name]["depends_on"]
 
 
+def test_images_of_others_are_pinned(compose: dict[str, Any]) -> None:
+    """By minor version, which a person reads, and by digest, which cannot be moved."""
+    for name in set(compose["services"]) - AIRFLOW:
+        image = compose["services"][name]["image"]
+        assert re.fullmatch(r"\w+:\d+(\.\d+)+@sha256:[0-9a-f]{64}", image), name
+
+
+def test_every_service_is_contained(compose: dict[str, Any]) -> None:
+    """No capabilities, no way to more, not root, bounded memory and processes."""
+    for name, service in compose["services"].items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["user"].partition(":")[0] not in {"0", "root"}, name
+
+
+def test_memory_is_enough_for_tmpfs_too(compose: dict[str, Any]) -> None:
+    """What is in /dev/shm counts against the memory of the container."""
+    for name, service in compose["services"].items():
+        tmpfs, memory = (
+            int(re.sub("mb$", "", interpolate(service.get(key, "0gb"), {}).replace("gb", "000mb")))
+            for key in ("shm_size", "mem_limit")
+        )
+        assert memory >= tmpfs + 1000, name
+
+
+def test_workers_have_no_keys_of_airflow(compose: dict[str, Any]) -> None:
+    """Not its database, not what signs tokens or decrypts connections: a task runs others' data."""
+    keys = re.compile(r"FERNET|SECRET|POSTGRES_PASSWORD|SQL_ALCHEMY")
+    for name in WORKERS:
+        given = compose["services"][name]["environment"]
+        assert [item for item in given.items() if keys.search(" ".join(item))] == [], name
+
+
 def test_no_secret_is_in_the_file(compose: dict[str, Any]) -> None:
     """Whatever is named like a secret, or holds a password, must be asked for."""
     for service in compose["services"].values():
@@ -129,11 +164,11 @@ def test_no_secret_is_in_the_file(compose: dict[str, Any]) -> None:
 
 
 def test_no_secret_is_in_an_argument(compose: dict[str, Any]) -> None:
-    """Everybody on the machine can read the arguments of a process; a shell's builtin has none."""
+    """All on the machine can read a process's arguments; a builtin of the shell has none."""
     for name, service in compose["services"].items():
         for word in [*service.get("command", []), *service.get("entrypoint", [])]:
             for line in word.splitlines():
-                if "PASSWORD" in line or "SECRET" in line:
+                if re.search(r"\$\w*(PASSWORD|SECRET)", line):
                     assert line.lstrip().startswith("printf "), (name, line)
 
 
@@ -148,7 +183,7 @@ def test_published_on_loopback_only(compose: dict[str, Any]) -> None:
 def test_all_parts_of_airflow_agree(compose: dict[str, Any]) -> None:
     """The api-server and the scheduler work the pools out, from the same paths as the workers."""
     services = [compose["services"][name] for name in AIRFLOW]
-    shared = services[0]["environment"].keys() & services[1]["environment"].keys()
+    shared = set.intersection(*(set(service["environment"]) for service in services))
     assert {"AIRFLOW__CORE__PLUGINS_FOLDER", "DSA110_CONTIMG_WORK_DIR"} <= shared
     concurrency = "AIRFLOW__CELERY__WORKER_CONCURRENCY"
     for name in shared - {concurrency}:

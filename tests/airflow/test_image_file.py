@@ -36,7 +36,7 @@ def test_only_known_instructions() -> None:
 
 def test_base_is_pinned_and_from_no_other_registry() -> None:
     [base] = arguments("FROM")
-    assert re.fullmatch(r"python:3\.11-slim-bookworm", base)
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm@sha256:[0-9a-f]{64}", base)
 
 
 def test_ends_as_an_ordinary_user() -> None:

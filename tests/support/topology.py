@@ -25,6 +25,7 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 from support.compose_file import ComposeFile
 from support.postgres import running_postgres
+from support.programs import need
 
 from dsa110_contimg.orchestration.client import AirflowClient, Login
 from dsa110_contimg.orchestration.embedded import choose_port
@@ -41,8 +42,7 @@ _AS_A_MACHINE = 'mount -t tmpfs -o size=1g tmpfs /dev/shm && hostname "$0" && ex
 
 def need_the_programs() -> None:
     """Skip the test where there is no Redis, or no right to make namespaces."""
-    if absent := [name for name in ("redis-server", "redis-cli") if shutil.which(name) is None]:
-        pytest.skip(f"the Debian package redis-server is not installed: no {absent[0]}")
+    need("redis-server", "redis-cli", "psql")
     trial = [*_NAMESPACES, "sh", "-c", _AS_A_MACHINE, "trial", "true"]
     if shutil.which("unshare") is None or subprocess.run(trial, check=False).returncode != 0:
         pytest.skip("a worker that is a machine of its own needs root's namespaces")
@@ -68,6 +68,7 @@ class Topology:
             name: secrets.token_hex(16)
             for name in (
                 "POSTGRES_PASSWORD",
+                "REGISTRY_PASSWORD",
                 "REDIS_PASSWORD",
                 "AIRFLOW_API_SECRET_KEY",
                 "AIRFLOW_JWT_SECRET",
@@ -249,13 +250,13 @@ def running_topology(topology: Topology) -> Iterator[Topology]:
     with running_postgres(topology.ports["postgres"]) as postgres:
         with postgres.connect("postgres") as connection:
             password = topology.secrets["POSTGRES_PASSWORD"]
-            connection.execute(f"CREATE ROLE airflow LOGIN PASSWORD '{password}'")
+            # As the image makes POSTGRES_USER.
+            connection.execute(f"CREATE ROLE airflow SUPERUSER LOGIN PASSWORD '{password}'")
             connection.execute("CREATE DATABASE airflow OWNER airflow")
         try:
             topology.start_redis()
-            topology.run(
-                topology.compose.command("airflow-init"), topology.environment("airflow-init")
-            )
+            for name in ("registry-init", "airflow-init"):
+                topology.run(topology.compose.command(name), topology.environment(name))
             for name in ("apiserver", "dag-processor"):
                 topology.start(f"airflow-{name}")
             topology.wait_until(lambda: _answers(topology.client), "an answer of the api-server")
