@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/dsa110-contimg
 SOURCES := dsa110_contimg dags plugins tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup night airflow cluster test test-airflow test-quick faults faults-airflow soak bench check format \
+.PHONY: help setup night airflow cluster test test-airflow test-programs test-quick faults faults-airflow soak bench check format \
 	lock clean
 
 help:  ## List the commands
@@ -33,6 +33,10 @@ cluster:  ## Start Airflow for several users and machines in containers; .env ho
 test: setup  ## Run the test suite
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not (alone or sweep)"
 	$(VENV)/bin/python -m pytest -m "alone and not sweep"  # they look at all processes
+	@$(VENV)/bin/python tests/support/programs.py  # what was not tried, and why
+
+test-programs:  ## Install the programs that some tests need (Debian packages; as root)
+	sh .ci/install-programs
 
 test-airflow: setup  ## Backfills, dead services, several workers: the long tests with a running Airflow
 	$(VENV)/bin/python -m pytest -m sweep

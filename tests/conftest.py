@@ -31,6 +31,7 @@ for _variable, _folder in {
 
 import hypothesis  # noqa: E402 - after the environment is set
 from hypothesis.configuration import set_hypothesis_home_dir  # noqa: E402
+from support import programs  # noqa: E402
 from support.point_source import make_point_source_ms  # noqa: E402
 
 from dsa110_contimg.catalog.sources import Source  # noqa: E402
@@ -55,6 +56,12 @@ SimulateNight = Callable[..., SimulationResult]
 
 SMALL_NIGHT_SEFD_JY = 10.0
 """Noise small enough to see a 1 Jy source in a single visibility."""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Look for the programs that a test says it needs."""
+    for marker in item.iter_markers("needs"):
+        programs.need(*marker.args)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -35,7 +35,7 @@ from dsa110_contimg.simulation.night import SimulationOptions, SimulationResult,
 from dsa110_contimg.simulation.schedule import plan_groups
 from dsa110_contimg.storage.ms_access import Holder, read_holder
 
-pytestmark = [pytest.mark.airflow, pytest.mark.fault, pytest.mark.slow, pytest.mark.sweep]
+pytestmark = [pytest.mark.airflow, pytest.mark.slow, pytest.mark.alone]
 
 DEC_DEG = 54.573
 DATES = ("2026-01-25", "2026-01-26")
@@ -262,6 +262,8 @@ def test_the_operator_page_is_for_users_who_may_read_the_dags(
     assert [group for group in groups if group not in pages[-1].text] == []
 
 
+@pytest.mark.fault
+@pytest.mark.sweep
 def test_a_killed_worker_is_replaced(
     topology: Topology,
     live: LiveAirflow,

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from support.faults import small_disk
 from support.mortal_airflow import LiveMortal, Task
 from support.night_stage import N_SOURCES, Night, Stage, set_stage
 from support.postgres import running_postgres
+from support.programs import find_program
 
 from dsa110_contimg.orchestration.pools import ms_pool_name
 from dsa110_contimg.orchestration.runs import IMAGE_DAG
@@ -84,7 +84,7 @@ def stage(
 ) -> Iterator[Stage]:
     """An Airflow on the database that the test names."""
     with contextlib.ExitStack() as running:
-        has_server = all(map(shutil.which, ("initdb", "postgres")))
+        has_server = all(map(find_program, ("initdb", "postgres")))
         is_on_server = request.param == "postgresql" or (request.param == "either" and has_server)
         database = running.enter_context(running_postgres()) if is_on_server else None
         root = tmp_path_factory.mktemp(request.param)

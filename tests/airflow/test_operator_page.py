@@ -16,7 +16,6 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 import httpx
 import pytest
 from support.devtools import Tab, browse
-from support.html_pages import find_browser
 from support.live_airflow import LiveAirflow
 from support.login import log_in
 
@@ -28,7 +27,6 @@ from dsa110_contimg.settings import Settings
 from dsa110_contimg.simulation.night import SimulationOptions, simulate
 
 pytestmark = [pytest.mark.airflow, pytest.mark.slow]
-needs_browser = pytest.mark.skipif(find_browser() is None, reason="no Chromium on this machine")
 
 DATE = "2026-01-25"
 PASSWORDS = {"olga": "operators-own", "norbert": "has-no-role"}
@@ -288,8 +286,7 @@ def heading(tab: Tab) -> str:
     return text
 
 
-@pytest.mark.browser
-@needs_browser
+@pytest.mark.needs("chromium")
 def test_from_the_navigation_to_a_picture_and_a_log(
     tab: Tab, guarded: str, processed: LiveAirflow, tmp_path: Path
 ) -> None:
@@ -324,8 +321,7 @@ def test_from_the_navigation_to_a_picture_and_a_log(
     tab.photograph(tmp_path / "log.png")
 
 
-@pytest.mark.browser
-@needs_browser
+@pytest.mark.needs("chromium")
 def test_by_keyboard_alone(tab: Tab, guarded: str) -> None:
     """Every stop shows where it is, says what it is, and Enter follows it."""
     focus = "document.activeElement"
@@ -368,8 +364,7 @@ def test_by_keyboard_alone(tab: Tab, guarded: str) -> None:
     assert tab.complaints == []
 
 
-@pytest.mark.browser
-@needs_browser
+@pytest.mark.needs("chromium")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_fits_a_laptop_and_is_legible(
     tab: Tab, guarded: str, addresses: list[str], scheme: str, tmp_path: Path

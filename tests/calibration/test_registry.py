@@ -288,7 +288,6 @@ def test_a_bad_url(bad_url, reason, words):
 
 
 def test_a_server_that_is_not_there_is_named_without_its_password():
-    pytest.importorskip("psycopg", reason="the driver for PostgreSQL is not installed")
     registry = Registry("postgresql://night:hush@127.0.0.1:1/contimg")
     assert registry.name == "postgresql+psycopg://night:***@127.0.0.1:1/contimg"
     with pytest.raises(TransientError, match=r"night:\*\*\*@127.0.0.1:1/contimg is out") as caught:

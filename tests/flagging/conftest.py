@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 from support.rfi_night import FlaggedGroup, RfiGroup, flag_options, make_rfi_group
 
@@ -31,12 +29,3 @@ def flagged_group(rfi_group: RfiGroup, tmp_path_factory: pytest.TempPathFactory)
     """The field of weak sources, flagged by CASA."""
     ms = rfi_group.copy(tmp_path_factory.mktemp("flagged"))
     return FlaggedGroup(rfi_group, ms, flag_ms(flag_options(ms, strategy=FlagStrategy())))
-
-
-@pytest.fixture
-def aoflagger() -> str:
-    """Path of the program, or a skipped test."""
-    program = shutil.which("aoflagger")
-    if program is None:
-        pytest.skip("aoflagger is not installed")
-    return program

@@ -56,7 +56,7 @@ def test_a_bright_calibrator_is_not_flagged_away(rfi_calibrator: RfiGroup, tmp_p
     assert_good(rfi_calibrator, ms, record)
 
 
-@pytest.mark.usefixtures("aoflagger")
+@pytest.mark.needs("aoflagger")
 @pytest.mark.parametrize("name", ["rfi_group", "rfi_calibrator"])
 def test_interference_is_found_by_aoflagger(
     name: str, tmp_path: Path, request: pytest.FixtureRequest

@@ -16,17 +16,14 @@ from support.calibration_records import (
     save_plan,
     save_solve,
 )
-from support.html_pages import find_browser, open_in_browser
+from support.html_pages import open_in_browser
 from support.night_records import NightMaker, draw_plain
 
 from dsa110_contimg.calibration.models import SolveState
 from dsa110_contimg.conversion.models import ConversionState, RejectedFile
 from dsa110_contimg.qa.report import write_report
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(find_browser() is None, reason="no Chromium on this machine"),
-]
+pytestmark = pytest.mark.needs("chromium")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from support.html_pages import find_browser
+from support.programs import find_program
 from websockets.sync.client import ClientConnection, connect
 
 LAPTOP = (1366, 768)
@@ -125,7 +125,7 @@ class Tab:
 @contextlib.contextmanager
 def browse(profile: Path, size: tuple[int, int] = LAPTOP) -> Iterator[Tab]:
     """Open a tab of a browser with a profile of its own; it ends with the block."""
-    program = find_browser()
+    program = find_program("chromium")
     assert program is not None
     profile.mkdir(parents=True)
     browser = subprocess.Popen(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
+
+from support.programs import find_program
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 URL_ATTRIBUTES = {"href", "src", "srcset", "action", "poster", "data", "formaction", "xlink:href"}
@@ -66,17 +67,11 @@ class Page(HTMLParser):
         ]
 
 
-def find_browser() -> str | None:
-    """Path of a Chromium, if there is one."""
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    return next((path for name in names if (path := shutil.which(name))), None)
-
-
 def open_in_browser(
     html: Path, profile: Path, *, screenshot: Path | None = None, dark: bool = False
 ) -> tuple[str, list[str]]:
     """Open a page, and return its DOM after its scripts ran with what its console said."""
-    browser = find_browser()
+    browser = find_program("chromium")
     assert browser is not None
     arguments = [
         browser,

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support.programs import find_program, need
 
 _NOBODY = 65534
 _USER = "contimg"
@@ -93,16 +94,14 @@ class PostgresServer:
 @contextmanager
 def running_postgres(port: int | None = None) -> Iterator[PostgresServer]:
     """Start a server and stop it again; skip the test where there is none to start."""
-    pytest.importorskip("psycopg", reason="the driver for PostgreSQL is not installed")
-    programs = {name: shutil.which(name) for name in ("initdb", "postgres")}
-    if absent := [name for name, path in programs.items() if path is None]:
-        pytest.skip(f"no {' and no '.join(absent)} in PATH")
+    need("initdb", "postgres")
+    initdb, postgres = (find_program(name) or "" for name in ("initdb", "postgres"))
     # Not in pytest's directory: another user could not reach it, and a socket's path is short.
     folder = Path(tempfile.mkdtemp(prefix="contimg-pg-"))
     try:
         if os.geteuid() == 0:
             os.chown(folder, _NOBODY, _NOBODY)
-        yield from _serve(programs["initdb"] or "", programs["postgres"] or "", folder, port)
+        yield from _serve(initdb, postgres, folder, port)
     finally:
         shutil.rmtree(folder)
 
