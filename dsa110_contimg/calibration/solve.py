@@ -177,7 +177,11 @@ def _make_key(options: SolveOptions, info: MsInfo) -> SolveKey:
         ms_created=flagging.ms_created,
         flagged=flagging.provenance.created,
         calibrator=options.calibrator,
-        others=other_sources(options.known_sources, [options.calibrator], info),
+        others=other_sources(
+            [known for known in options.known_sources if known.name != options.calibrator.name],
+            [options.calibrator],
+            info,
+        ),
         strategy=options.strategy,
         limits=options.limits,
     )

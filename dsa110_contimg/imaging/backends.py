@@ -29,19 +29,12 @@ def check_backend(options: ImagingOptions) -> None:
         find_wsclean()
     if options.private_copy is not None:
         return
-    remedy = "image a private copy; one with an averaging of 1 and 1 has all the detail of the MS"
-    if options.field_fit is not None:
-        raise InputError(
-            f"the sources of {options.field_fit} cannot be subtracted without a private copy: "
-            f"the MS itself stays as it is",
-            reason="private_copy_needed",
-            remedy=remedy,
-        )
     if options.backend is not Backend.TCLEAN:
         raise InputError(
             f"{options.backend} images private copies only",
             reason="private_copy_needed",
-            remedy=remedy,
+            remedy="image a private copy; one with an averaging of 1 and 1 has all the detail of "
+            "the MS",
         )
 
 

@@ -13,10 +13,12 @@ from dsa110_contimg.errors import ScienceQualityError, TransientError
 from dsa110_contimg.imaging import products
 from dsa110_contimg.imaging.backends import make_imager
 from dsa110_contimg.imaging.models import Backend
+from dsa110_contimg.imaging.neighbours import Neighbours
 from dsa110_contimg.imaging.plots import Thumbnail, plot_stamp, png_metadata
 from dsa110_contimg.imaging.prepare import StampWork, Visibilities, open_visibilities, spw_failure
 from dsa110_contimg.imaging.stamp import Stamp
 from dsa110_contimg.photometry.binning import find_detections
+from dsa110_contimg.photometry.blends import describe_blends
 from dsa110_contimg.photometry.failures import describe_failures
 from dsa110_contimg.photometry.forced import central_value, robust_rms
 from dsa110_contimg.photometry.models import SourceResult, SpwFailure, SpwMeasurement
@@ -80,8 +82,9 @@ def measure_stamps(work: StampWork) -> SourceResult:
     with open_visibilities(work, clock) as visibilities:
         measured, failures = _measure_windows(work, visibilities, clock)
     failures = sorted(visibilities.failures + failures, key=lambda failure: failure.spw_id)
-    notes = _notes(work, visibilities.n_subtracted)
-    result = _make_result(work, [m.measurement for m in measured], failures, notes)
+    result = _make_result(
+        work, [m.measurement for m in measured], failures, visibilities.neighbours
+    )
     with clock.stage("products"):
         names = _write_products(work, measured, result)
     return result.model_copy(update={"products": names, "stage_seconds": clock.seconds})
@@ -100,9 +103,8 @@ def _measure_windows(
     with clock.stage("image"):
         for spw in usable:
             _log.info("%s: image spw %d", work.options.source.name, spw.spw_id)
-            fraction = visibilities.flagged_fractions[spw.spw_id]
             try:
-                measured.append(_measure(work, spw, imager.image(spw.spw_id), fraction))
+                measured.append(_measure(work, spw, imager.image(spw.spw_id), visibilities))
             except ScienceQualityError as error:
                 failures.append(spw_failure(spw, str(error)))
             except (TransientError, OSError) as error:
@@ -110,7 +112,7 @@ def _measure_windows(
     return measured, failures
 
 
-def _measure(work: StampWork, spw: SpwInfo, stamp: Stamp, flagged_fraction: float) -> _Measured:
+def _measure(work: StampWork, spw: SpwInfo, stamp: Stamp, visibilities: Visibilities) -> _Measured:
     """Measure a source in its stamp, and correct both for the primary beam."""
     from astropy.wcs import WCS
 
@@ -120,6 +122,10 @@ def _measure(work: StampWork, spw: SpwInfo, stamp: Stamp, flagged_fraction: floa
         raise ScienceQualityError(
             "the stamp is too small, or too empty, to measure the noise in", reason="no_noise"
         )
+    neighbours = visibilities.neighbours
+    inflation = None if neighbours is None else neighbours.inflation(spw.spw_id)
+    # The fit shared the flux density among neighbours before they were subtracted.
+    rms_jy *= inflation or 1.0
     flux_jy = central_value(stamp.image) / response
     beam = stamp_response(WCS(stamp.header).celestial, stamp.image.shape, work.info, spw.freq_hz)
     measurement = SpwMeasurement(
@@ -129,7 +135,8 @@ def _measure(work: StampWork, spw: SpwInfo, stamp: Stamp, flagged_fraction: floa
         flux_jy=flux_jy,
         rms_jy=rms_jy,
         snr=flux_jy / rms_jy,
-        flagged_fraction=flagged_fraction,
+        flagged_fraction=visibilities.flagged_fractions[spw.spw_id],
+        error_inflation=inflation,
     )
     return _Measured(measurement, stamp.image / beam, stamp.header, response)
 
@@ -138,7 +145,7 @@ def _make_result(
     work: StampWork,
     spws: list[SpwMeasurement],
     failures: list[SpwFailure],
-    notes: list[str],
+    neighbours: Neighbours | None,
 ) -> SourceResult:
     """Search the measurements for detections, and say what failed."""
     options, source = work.options, work.options.source
@@ -152,19 +159,22 @@ def _make_result(
         spws=spws,
         failed_spws=failures,
         detections=find_detections(spws, options.binning),
-        notes=notes,
+        blends=[] if neighbours is None else neighbours.blends,
+        notes=_notes(work, neighbours),
         ms_path=work.info.ms_path,
         products_dir=str(options.products_dir / source.name),
         provenance=work.provenance,
     )
 
 
-def _notes(work: StampWork, n_subtracted: int) -> list[str]:
+def _notes(work: StampWork, neighbours: Neighbours | None) -> list[str]:
     """Say what biases the measurements."""
     options = work.options
     notes = [_BIAS_NOTE]
-    if n_subtracted:
-        notes = [_SUBTRACTED_NOTE.format(n_subtracted, options.field_fit)]
+    if neighbours is not None and neighbours.fitted:
+        notes = [_SUBTRACTED_NOTE.format(len(neighbours.fitted), options.field_fit)]
+    if neighbours is not None:
+        notes += describe_blends(neighbours.blends)
     if options.backend is Backend.DUCC0:
         notes.append(_DIRTY_NOTE.format(options.backend))
     return notes

@@ -59,7 +59,8 @@ class ImagingOptions(MsWorkOptions):
     """The program that makes the images."""
     field_fit: AbsolutePath | None = None
     """A `photometry.models.FieldFit` as JSON: its sources, but for the one that is imaged, are
-    subtracted from the visibilities first; None: they stay, with their side lobes."""
+    subtracted from the private copy first; None: they stay, with their side lobes. It says, too,
+    which sources cannot be told apart."""
     binning: BinningOptions = BinningOptions()
     """Search for runs of windows that reach the target SNR."""
     clean: CleanOptions = CleanOptions()

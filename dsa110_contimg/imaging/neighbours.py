@@ -11,14 +11,17 @@ from pydantic import ValidationError
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import InputError, ScienceQualityError, name_os_error
 from dsa110_contimg.imaging.models import ImagingOptions
-from dsa110_contimg.photometry.models import FieldFit, FittedSource
+from dsa110_contimg.photometry.blends import MAX_INFLATION, only_the_sum, separation_arcsec
+from dsa110_contimg.photometry.models import Blend, FieldFit, FittedSource
 from dsa110_contimg.storage.ms_access import canonical_ms
 from dsa110_contimg.visibilities.models import MsInfo
 from dsa110_contimg.visibilities.subtract import subtract_sources
 from dsa110_contimg.visibilities.window import Window
 
-_SAME_SOURCE_ARCSEC = 5.0
-"""Two names for positions this close mean one source: the beam is several times as wide."""
+_SAME_POSITION_ARCSEC = 1.0
+"""A source stands in a fit if its position does, to much less than a beam."""
+_ONE_BEAM_ARCSEC = 60.0
+"""Sources this close may be within one beam, whatever the array: the fit must know of both."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,60 @@ class Neighbours:
     path : Path
         The field fit that they are from.
     fitted : tuple of FittedSource
-        Sources and their flux densities per window.
+        Sources to subtract and their flux densities per window; none from the MS itself.
+    target : FittedSource or None
+        What the fit says of the source itself; None where it has none within a beam of it.
+    private : bool
+        Whether a private copy is imaged, from which the others are subtracted.
     """
 
     path: Path
     fitted: tuple[FittedSource, ...]
+    target: FittedSource | None
+    private: bool
+
+    @property
+    def blends(self) -> list[Blend]:
+        """Neighbours that the source is hard to tell from."""
+        return [] if self.target is None else self.target.blends
+
+    def inflation(self, spw_id: int) -> float | None:
+        """Say how many times larger the error is for the neighbours that had to be told apart.
+
+        Parameters
+        ----------
+        spw_id : int
+            The window.
+
+        Returns
+        -------
+        float or None
+            As the fit has it; None where it does not say.
+        """
+        return None if self.target is None else self.target.inflation.get(spw_id)
+
+    def require_apart(self, spw_id: int) -> None:
+        """Refuse a window in which the source cannot be told from a neighbour.
+
+        Parameters
+        ----------
+        spw_id : int
+            The window.
+
+        Raises
+        ------
+        ScienceQualityError
+            If only the sum is known; in images of the MS itself, if there is any blend.
+        """
+        if self.blends and not self.private:
+            raise ScienceQualityError(
+                f"{only_the_sum(self.blends)}; an image of the MS itself holds them together",
+                reason="blended",
+                remedy="image a private copy",
+            )
+        inflation = self.inflation(spw_id)
+        if inflation is not None and not inflation <= MAX_INFLATION:
+            raise ScienceQualityError(only_the_sum(self.blends), reason="blended")
 
     def subtract_from(self, window: Window, info: MsInfo) -> Window:
         """Subtract them from a window.
@@ -121,7 +173,7 @@ def read_field_fit(options: ImagingOptions) -> FieldFit | None:
 
 
 def find_neighbours(options: ImagingOptions, source: Source) -> Neighbours | None:
-    """Find the sources to subtract around one: all of the fit but that of the same name.
+    """Find the sources to subtract around one: all of the fit but itself.
 
     Parameters
     ----------
@@ -138,28 +190,26 @@ def find_neighbours(options: ImagingOptions, source: Source) -> Neighbours | Non
     Raises
     ------
     InputError
-        As `read_field_fit` raises it, or if the source stands in the fit under another name
-        only and would be subtracted itself.
+        As `read_field_fit` raises it, or if the fit lacks the source, but has one within a beam
+        of it, from which it could not be told.
     """
     fit = read_field_fit(options)
     if fit is None or options.field_fit is None:
         return None
-    others = tuple(item for item in fit.sources if item.source.name != source.name)
-    if len(others) == len(fit.sources):
-        _refuse_twins(options.field_fit, source, others)
-    return Neighbours(options.field_fit, others)
-
-
-def _refuse_twins(path: Path, source: Source, others: tuple[FittedSource, ...]) -> None:
-    """Refuse to subtract the source that is to be imaged."""
-    for item in others:
-        turn_deg = (item.source.ra_deg - source.ra_deg + 180.0) % 360.0 - 180.0
-        east_deg = turn_deg * np.cos(np.deg2rad(source.dec_deg))
-        separation_deg = np.hypot(east_deg, item.source.dec_deg - source.dec_deg)
-        if separation_deg * 3600.0 < _SAME_SOURCE_ARCSEC:
-            raise InputError(
-                f"{path} has {source.name} under the name {item.source.name}: subtracting it "
-                f"would leave nothing to measure",
-                reason="target_renamed",
-                remedy="use the name that the fit has",
-            )
+    apart_arcsec = [separation_arcsec(source, item.source) for item in fit.sources]
+    target = None
+    for item, apart in zip(fit.sources, apart_arcsec, strict=True):
+        if item.source.name == source.name and apart <= _SAME_POSITION_ARCSEC:
+            target = item
+    if target is None and min(apart_arcsec, default=np.inf) < _ONE_BEAM_ARCSEC:
+        nearest = fit.sources[int(np.argmin(apart_arcsec))].source
+        raise InputError(
+            f"{options.field_fit} lacks {source.name} where it is now, but has {nearest.name} "
+            f"{min(apart_arcsec):.1f} arcsec from it: subtracting that would take the flux "
+            f"density away",
+            reason="target_not_in_fit",
+            remedy="fit the field with this source in it, or use the name that the fit has",
+        )
+    private = options.private_copy is not None
+    others = tuple(item for item in fit.sources if item is not target) if private else ()
+    return Neighbours(options.field_fit, others, target, private)

@@ -57,8 +57,8 @@ class Visibilities:
         Greatest distance in the uv plane, in wavelengths.
     failures : list of SpwFailure
         The windows that cannot be imaged.
-    n_subtracted : int
-        Number of sources that were subtracted.
+    neighbours : Neighbours or None
+        What the field fit says of the source and of those around it.
     """
 
     ms_path: Path
@@ -67,7 +67,7 @@ class Visibilities:
     flagged_fractions: dict[int, float] = field(default_factory=dict)
     longest_baseline_wavelengths: float = 0.0
     failures: list[SpwFailure] = field(default_factory=list)
-    n_subtracted: int = 0
+    neighbours: Neighbours | None = None
 
     def note(self, window: Window) -> None:
         """Remember what a window tells about the images to come.
@@ -150,12 +150,12 @@ def spw_failure(spw: SpwInfo, reason: str, *, retryable: bool = False) -> SpwFai
 
 def _read(work: StampWork, ms_path: Path, neighbours: Neighbours | None) -> Visibilities:
     """Look at every window; subtract, average and keep it where that is wanted."""
-    visibilities = Visibilities(ms_path, work.info.data_column)
+    visibilities = Visibilities(ms_path, work.info.data_column, neighbours=neighbours)
     store = _Store(work, ms_path, visibilities)
-    if neighbours is not None:
-        visibilities.n_subtracted = len(neighbours.fitted)
     for spw in work.spws:
         try:
+            if neighbours is not None:
+                neighbours.require_apart(spw.spw_id)
             window = read_window(ms_path, work.info, spw)
             if neighbours is not None:
                 window = neighbours.subtract_from(window, work.info)

@@ -6,8 +6,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.photometry.binning import find_detections
+from dsa110_contimg.photometry.blends import (
+    MAX_INFLATION,
+    describe_blends,
+    only_the_sum,
+    separation_arcsec,
+)
 from dsa110_contimg.photometry.failures import describe_failures
 from dsa110_contimg.photometry.models import (
     BinningOptions,
@@ -22,9 +27,6 @@ from dsa110_contimg.photometry.spectrum import fit_power_law
 from dsa110_contimg.photometry.uvfit import FieldMeasurement, PairFit, UvfitWork, WindowFit
 from dsa110_contimg.provenance import Provenance
 
-MAX_INFLATION = 10.0
-"""Neighbours that make an error larger than so many times leave nothing worth calling a flux
-density; only their sum is known."""
 _GOOD_CHI2 = 1.1
 """A joint fit above it lacks a source or a calibration: noise alone stays within 1.02."""
 
@@ -63,6 +65,8 @@ class FieldResults:
                 FittedSource(
                     source=source,
                     flux_jy={window.spw_id: window.flux_jy[index] for window in windows},
+                    inflation={window.spw_id: window.inflation[index] for window in windows},
+                    blends=list(self._blends(index)),
                 )
                 for index, source in enumerate(self._work.sources)
             ],
@@ -113,8 +117,8 @@ class FieldResults:
         spws, failures = [], []
         info = {spw.spw_id: spw for spw in self._work.spws}
         for window in self._measurement.windows:
-            if window.inflation[index] > MAX_INFLATION:
-                failures.append(SpwFailure(spw_id=window.spw_id, reason=_only_the_sum(blends)))
+            if not window.inflation[index] <= MAX_INFLATION:
+                failures.append(SpwFailure(spw_id=window.spw_id, reason=only_the_sum(blends)))
                 continue
             flux_jy, rms_jy = window.flux_jy[index], window.rms_jy[index]
             spws.append(
@@ -137,16 +141,18 @@ class FieldResults:
         neighbours = self._pairs.get(index, {})
         source = self._work.sources[index]
         apart = {
-            other: _separation_arcsec(source, self._work.sources[other]) for other in neighbours
+            other: separation_arcsec(source, self._work.sources[other]) for other in neighbours
         }
         for other in sorted(neighbours, key=apart.__getitem__):
-            fits = neighbours[other]
-            sums_jy = np.array([w.flux_jy[index] + w.flux_jy[other] for w, _ in fits])
+            n_summed = max(len(pair.members) for _, pair in neighbours[other])
+            fits = [(w, p) for w, p in neighbours[other] if len(p.members) == n_summed]
+            sums_jy = np.array([sum(w.flux_jy[k] for k in pair.members) for w, pair in fits])
             weights = np.array([pair.sum_rms_jy for _, pair in fits]) ** -2.0
             yield Blend(
                 name=self._work.sources[other].name,
                 separation_arcsec=apart[other],
                 correlation=max((pair.correlation for _, pair in fits), key=abs),
+                n_summed=n_summed,
                 sum_flux_jy=float(np.average(sums_jy, weights=weights)),
                 sum_rms_jy=float(weights.sum() ** -0.5),
             )
@@ -157,13 +163,7 @@ class FieldResults:
             f"Joint fit of {len(self._work.sources)} source(s) of the field in the uv plane; "
             "errors allow for all of them."
         )
-        notes = [joint]
-        notes += [
-            f"Blended with {b.name}, {b.separation_arcsec:.1f} arcsec away (correlation "
-            f"{b.correlation:.2f}); the two together: {1e3 * b.sum_flux_jy:.2f} +- "
-            f"{1e3 * b.sum_rms_jy:.2f} mJy."
-            for b in blends
-        ]
+        notes = [joint, *describe_blends(blends)]
         poor = [w.spw_id for w in self._measurement.windows if w.reduced_chi2 > _GOOD_CHI2]
         if poor:
             notes.append(
@@ -171,27 +171,3 @@ class FieldResults:
                 "field's model lacks a source, or the calibration is poor; errors are scaled up."
             )
         return notes + self._measurement.notes
-
-
-def _separation_arcsec(one: Source, other: Source) -> float:
-    """Angle between two sources."""
-    from astropy.coordinates import angular_separation
-
-    return float(
-        3600.0
-        * np.rad2deg(
-            angular_separation(*np.deg2rad([one.ra_deg, one.dec_deg, other.ra_deg, other.dec_deg]))
-        )
-    )
-
-
-def _only_the_sum(blends: Sequence[Blend]) -> str:
-    """Say what is known of a source that cannot be told from its neighbours."""
-    if not blends:
-        return "cannot be told apart from the rest of the field"
-    nearest = blends[0]
-    return (
-        f"cannot be told apart from {nearest.name}, {nearest.separation_arcsec:.2f} arcsec away: "
-        f"only the sum is known, {1e3 * nearest.sum_flux_jy:.2f} +- "
-        f"{1e3 * nearest.sum_rms_jy:.2f} mJy"
-    )

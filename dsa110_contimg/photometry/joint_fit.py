@@ -27,9 +27,10 @@ from dsa110_contimg.visibilities.models import MsInfo, SpwInfo
 
 FloatArray = npt.NDArray[np.float64]
 
-_RIDGE = 1e-9
-"""Added to the unit diagonal, so that two sources at one position can be inverted: their common
-flux is not touched, and their errors come out too large to be overlooked."""
+_RIDGE = 1e-6
+"""Added to the unit diagonal, so that sources at one position can be inverted: their common flux
+is not touched, and their errors come out too large to be overlooked. Well above the rounding of
+the products' single precision, which can make the matrix of such sources indefinite."""
 _LEAST_VARIANCE = 1e-30
 """In Jy^2; keeps the errors of noise-free data positive."""
 _DESIGN_BYTES = 1 << 25
@@ -48,6 +49,8 @@ class JointFit:
         Its covariance.
     inflation : ndarray of float64, shape (nsource,)
         How many times larger the error is than if no other source had to be told apart.
+    overlap : ndarray of float64, shape (nsource, nsource)
+        What one source gives at the position of another, as a fraction: the dirty beam.
     reduced_chi2 : float
         Squared residuals over what noise alone would leave; above 1, the model lacks something.
     """
@@ -55,6 +58,7 @@ class JointFit:
     flux_jy: FloatArray
     covariance_jy2: FloatArray
     inflation: FloatArray
+    overlap: FloatArray
     reduced_chi2: float
 
     @property
@@ -103,7 +107,8 @@ def fit_jointly(cells: Cells, info: MsInfo, spw: SpwInfo, sources: Sequence[Sour
         raise ScienceQualityError(
             "the primary beam does not reach every source", reason="outside_primary_beam"
         )
-    inverse = np.linalg.inv(normal / np.outer(unit, unit) + _RIDGE * np.eye(len(unit)))
+    overlap = normal / np.outer(unit, unit)
+    inverse = np.linalg.inv(overlap + _RIDGE * np.eye(len(unit)))
     flux_jy = inverse @ (right_side / unit) / unit
     # Rounding leaves a little of noise-free data, of either sign.
     left = max(float(_sum_of_squares(cells) - flux_jy @ right_side) / n_free, _LEAST_VARIANCE)
@@ -115,6 +120,7 @@ def fit_jointly(cells: Cells, info: MsInfo, spw: SpwInfo, sources: Sequence[Sour
         flux_jy=flux_jy,
         covariance_jy2=scale * inverse / np.outer(unit, unit),
         inflation=np.sqrt(np.diag(inverse)),
+        overlap=overlap,
         reduced_chi2=reduced_chi2,
     )
 

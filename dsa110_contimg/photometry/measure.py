@@ -123,8 +123,8 @@ def fit_for_images(options: MeasureOptions) -> Path | None:
     -------
     Path or None
         The fit, in a directory named after its model, so that another request does not replace
-        it while images are being made; None if there is nothing to subtract, or nothing to
-        subtract it from, because the MS itself is imaged.
+        it while images are being made; None if there is nothing to subtract. Where the MS
+        itself is imaged, it only says which sources cannot be told apart.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def fit_for_images(options: MeasureOptions) -> Path | None:
     """
     info = read_ms_info(options.ms_path)
     model = model_of_field(options, info)
-    if len(model) < _LEAST_TO_SUBTRACT or options.private_copy is None:
+    if len(model) < _LEAST_TO_SUBTRACT:
         return None
     spws = select_spws(info, options.spws, options.max_spws)
     digest = FieldKey(spws=[spw.spw_id for spw in spws], sources=model).digest
@@ -183,12 +183,17 @@ def model_of_field(options: MeasureOptions, info: MsInfo) -> list[Source]:
     -------
     list of Source
         The targets in the field and the other sources that are not one of them and that the
-        primary beam reaches, by name: the fit does not depend on who asked in which order.
+        primary beam reaches, by name: the fit does not depend on who asked in which order. A
+        known source that has the name of a target elsewhere gets another one.
     """
     targets = [source for source in options.sources if problem_of(source, info) is None]
     names = {source.name for source in options.sources}
-    known = [source for source in options.field_model if source.name not in names]
-    others = other_sources(known, targets, info)
+    others = [
+        source.model_copy(update={"name": f"{source.name}.of_field_model"})
+        if source.name in names
+        else source
+        for source in other_sources(options.field_model, targets, info)
+    ]
     return sorted(targets + others, key=lambda source: source.name)
 
 

@@ -63,24 +63,6 @@ class SpwMeasurement(Model):
     the field lacks something."""
 
 
-class FittedSource(Model):
-    """A source of the field and what the joint fit gave for it."""
-
-    source: Source
-    """The source."""
-    flux_jy: dict[int, float]
-    """Spectral window to flux density in Jy, corrected for the primary beam."""
-
-
-class FieldFit(Model):
-    """Every source of a field, fitted together: what imaging subtracts around a target."""
-
-    ms_path: str
-    """Absolute path of the MS."""
-    sources: list[FittedSource]
-    """Targets and the field's other known sources."""
-
-
 class Blend(Model):
     """A neighbour so close that the two flux densities depend on each other."""
 
@@ -91,10 +73,35 @@ class Blend(Model):
     correlation: float
     """Of the two flux densities, the strongest of all windows; towards -1, only the sum is
     known."""
+    n_summed: int = 2
+    """How many flux densities the sum holds: these two, or the whole group if more cannot be
+    told apart."""
     sum_flux_jy: float
-    """Flux density of the two together in Jy, the inverse-variance mean of the windows."""
+    """Flux density of them together in Jy, the inverse-variance mean of the windows."""
     sum_rms_jy: float
     """Its error in Jy."""
+
+
+class FittedSource(Model):
+    """A source of the field and what the joint fit gave for it."""
+
+    source: Source
+    """The source."""
+    flux_jy: dict[int, float]
+    """Spectral window to flux density in Jy, corrected for the primary beam."""
+    inflation: dict[int, float]
+    """Spectral window to how many times larger the error is for the neighbours."""
+    blends: list[Blend]
+    """Neighbours that it was hard to tell from."""
+
+
+class FieldFit(Model):
+    """Every source of a field, fitted together: what imaging subtracts around a target."""
+
+    ms_path: str
+    """Absolute path of the MS."""
+    sources: list[FittedSource]
+    """Targets and the field's other known sources."""
 
 
 class PowerLaw(Model):

@@ -19,6 +19,7 @@ from dsa110_contimg.imaging.field_fits import write_field_image
 from dsa110_contimg.imaging.field_image import FieldImager
 from dsa110_contimg.imaging.field_products import FieldImage, FieldImageOptions
 from dsa110_contimg.models import Model
+from dsa110_contimg.photometry.blends import MAX_INFLATION
 from dsa110_contimg.photometry.joint_fit import JointFit, fit_jointly
 from dsa110_contimg.photometry.models import SpwFailure
 from dsa110_contimg.stages import StageClock
@@ -36,6 +37,8 @@ _FITTING_THREADS = 2
 """For the matrices, which BLAS forms with a thread each."""
 REPORTED_CORRELATION = 0.2
 """Flux densities that depend on each other at least so much are reported as a blend."""
+_ONE_BEAM = 0.5
+"""Overlap of sources within a beam of each other: the half of its peak."""
 
 
 class UvfitWork(Model):
@@ -70,8 +73,10 @@ class PairFit(Model):
     """Place of the other."""
     correlation: float
     """Of their flux densities."""
+    members: list[int]
+    """The two, or the group of more that cannot be told apart."""
     sum_rms_jy: float
-    """Error of the sum of their flux densities in Jy."""
+    """Error of the sum of the members' flux densities in Jy."""
 
 
 class WindowFit(Model):
@@ -239,14 +244,29 @@ def _fit_window(
 
 
 def _dependent_pairs(fit: JointFit) -> Iterator[PairFit]:
-    """Find the sources that depend on each other."""
-    correlation = fit.correlation
-    strong = np.triu(np.abs(correlation) >= REPORTED_CORRELATION, 1)
+    """Find the sources that depend on each other, or are of one group."""
+    correlation, group = fit.correlation, _number_groups(fit)
+    together = (group[:, None] == group) & (group >= 0)
+    strong = np.triu((np.abs(correlation) >= REPORTED_CORRELATION) | together, 1)
     for first, second in np.argwhere(strong):
-        both = fit.covariance_jy2[np.ix_([first, second], [first, second])]
+        members = [int(first), int(second)]
+        if together[first, second]:
+            members = np.flatnonzero(group == group[first]).tolist()
         yield PairFit(
             first=int(first),
             second=int(second),
             correlation=float(correlation[first, second]),
-            sum_rms_jy=float(np.sqrt(both.sum())),
+            members=members,
+            sum_rms_jy=float(np.sqrt(fit.covariance_jy2[np.ix_(members, members)].sum())),
         )
+
+
+def _number_groups(fit: JointFit) -> npt.NDArray[np.int64]:
+    """Give the sources that cannot be told apart one number per group, the others -1."""
+    from scipy.sparse.csgraph import connected_components
+
+    lost = np.flatnonzero(~(fit.inflation <= MAX_INFLATION))
+    group = np.full(len(fit.inflation), -1)
+    if lost.size:
+        group[lost] = connected_components(fit.overlap[np.ix_(lost, lost)] >= _ONE_BEAM)[1]
+    return group

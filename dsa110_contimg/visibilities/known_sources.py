@@ -48,18 +48,18 @@ def other_sources(known: Sequence[Source], targets: Sequence[Source], info: MsIn
     known : sequence of Source
         A catalogue.
     targets : sequence of Source
-        Sources that are not wanted again, whether the catalogue has them under the same name
-        or the same position.
+        Sources that are not wanted again: entries at their positions are left out, whatever
+        their names.
     info : MsInfo
         The MS.
 
     Returns
     -------
     list of Source
-        Those within the tenth contour of the primary beam, or bright enough beyond it.
+        Those within the tenth contour of the primary beam, or bright enough beyond it. One
+        with the name of a target, but another position, is another source.
     """
     freq_hz = sum(spw.freq_hz for spw in info.spws) / len(info.spws)
-    names = {source.name for source in targets}
     others = []
     for source in known:
         response = source_response(source, info, freq_hz)
@@ -67,7 +67,7 @@ def other_sources(known: Sequence[Source], targets: Sequence[Source], info: MsIn
         seen = problem_of(source, info) is None or (
             response >= _MIN_RESPONSE and apparent_jy >= _MIN_APPARENT_JY
         )
-        if seen and source.name not in names:
+        if seen:
             others.append(source)
     return _without_targets(others, targets)
 
