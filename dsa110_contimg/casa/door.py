@@ -8,10 +8,13 @@ started by `run_in_casa` and imports it by `open_casatasks`; nothing else import
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
+
+import psutil
 
 from dsa110_contimg.models import Model
 from dsa110_contimg.processes import run_in_child
@@ -90,10 +93,32 @@ def open_casatasks() -> ModuleType:
         raise RuntimeError("CASA was asked for outside its door: use casa.door.run_in_casa")
     os.chdir(os.environ[_SCRATCH_VARIABLE])
     _configure(Path(os.environ[_LOG_VARIABLE]), Path(os.environ["HOME"]))
+    inherited = _listening_sockets()
+    import casatools  # noqa: F401 - before casatasks, to keep short the time that it listens
+
+    _shut(_listening_sockets() - inherited)
     import casatasks
 
     module: ModuleType = casatasks
     return module
+
+
+def _listening_sockets() -> set[int]:
+    """Find the open files of this process that are TCP sockets waiting for connections."""
+    listening = psutil.Process().net_connections("tcp")
+    return {found.fd for found in listening if found.status == psutil.CONN_LISTEN}
+
+
+def _shut(sockets: set[int]) -> None:
+    """Take no more connections.
+
+    casatools starts a registrar for other programs of CASA, which listens on every interface and
+    serves all callers. Tasks and tools do not use it. The sockets stay open, for casatools closes
+    them at its end.
+    """
+    for number in sockets:
+        with socket.socket(fileno=os.dup(number)) as listening:
+            listening.shutdown(socket.SHUT_RDWR)
 
 
 def _configure(log_path: Path, home: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 import pytest
+from support.descendants import Eavesdropper
 
 from dsa110_contimg.catalog.sources import read_sources, write_sources
 
@@ -86,7 +87,10 @@ def first(shell: Path) -> Iterator[tuple[int, dict[str, Any], str]]:
         )
     )
     write_sources(read_sources(Path(made.sources_path))[:1], shell / "one.ecsv")
-    return run(shell, "--sources", str(shell / "one.ecsv"))
+    with Eavesdropper() as heard:
+        done = run(shell, "--sources", str(shell / "one.ecsv"))
+    assert heard.addresses == {"127.0.0.1"}  # not CASA, nor any service
+    return done
 
 
 def test_a_night_from_end_to_end(first: tuple[int, dict[str, Any], str], shell: Path) -> None:

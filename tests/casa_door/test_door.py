@@ -55,6 +55,7 @@ def test_child_stands_in_its_scratch_directory_and_is_offline(places):
     assert found.updates == [False, False]
     assert all("casadata" in path for path in found.data)
     assert found.knows_telescope
+    assert found.listens == []
 
 
 def test_nothing_appears_in_the_home_or_the_current_directory(places):

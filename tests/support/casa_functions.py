@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
+
 from dsa110_contimg.casa.door import open_casatasks
 from dsa110_contimg.errors import ScienceQualityError
 from dsa110_contimg.models import Model
@@ -36,6 +38,8 @@ class Place(Model):
     """Where CASA looks for its data."""
     knows_telescope: bool
     """Whether CASA's data hold the observatory."""
+    listens: list[str]
+    """Addresses at which the process takes connections."""
 
 
 def look_around(question: Question) -> Place:
@@ -56,6 +60,11 @@ def look_around(question: Question) -> Place:
         updates=[config.measures_auto_update, config.data_auto_update],
         data=list(config.datapath),
         knows_telescope="m0" in (measures().observatory("OVRO_MMA") or {}),
+        listens=[
+            f"{found.laddr.ip}:{found.laddr.port}"
+            for found in psutil.Process().net_connections("inet")
+            if found.status == psutil.CONN_LISTEN
+        ],
     )
 
 
