@@ -8,6 +8,7 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
+import httpx
 import pytest
 from support.descendants import ask_descendants, listening_addresses
 from support.live_airflow import PARALLELISM, LiveAirflow, most_at_once, seconds
@@ -52,6 +53,36 @@ def test_listens_on_loopback_only(live: LiveAirflow) -> None:
     addresses, ports = zip(*listening_addresses(), strict=True)
     assert int(live.airflow.url.rpartition(":")[2]) in ports
     assert set(addresses) == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/", "/auth/token", "/api/v2/version", "/api/v2/dags", "/api/v2/monitor/health"),
+        *("/operator/", "/operator/static/icon.svg", "/static/nothing", "/ui/config"),
+        *("/execution/health", "/nights", "/docs"),
+    ],
+)
+def test_a_foreign_host_is_refused(live: LiveAirflow, path: str) -> None:
+    """As a page asks in the operator's browser whose name leads to this machine."""
+    foreign = {"Host": f"evil.example:{live.airflow.url.rpartition(':')[2]}"}
+    for method in ("GET", "POST"):
+        answer = httpx.request(method, live.airflow.url + path, headers=foreign, trust_env=False)
+        assert answer.status_code == 421, (method, answer.text)
+        assert "evil" not in answer.text
+    answer = httpx.get(live.airflow.url + path, trust_env=False)
+    assert answer.status_code != 421, answer.text
+
+
+def test_a_page_of_another_site_starts_no_run(live: LiveAirflow) -> None:
+    """It needs no token, and without a type its text passes for JSON."""
+    runs = f"{live.airflow.url}/api/v2/dags/{IMAGE_DAG}/dagRuns"
+    body = b'{"logical_date": null, "dag_run_id": "cross_site", "conf": {"ms": "/x.ms"}}'
+    origins = ("http://evil.example", "null", live.airflow.url.replace("127.0.0.1", "localhost"))
+    for origin in origins:
+        answer = httpx.post(runs, content=body, headers={"Origin": origin}, trust_env=False)
+        assert answer.status_code == 421
+    assert live.client.dag_runs(IMAGE_DAG, containing="cross_site") == []
 
 
 def test_secrets_are_the_owners_alone(live: LiveAirflow) -> None:
