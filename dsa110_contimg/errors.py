@@ -36,6 +36,12 @@ class InputError(ContimgError):
     default_reason = "bad_input"
 
 
+class SettingsError(InputError):
+    """A setting, its file or its variable is wrong: nothing was begun, and the exit status is 2."""
+
+    default_reason = "bad_settings"
+
+
 class TransientError(ContimgError):
     """The surroundings failed (space, time-out, killed process): trying again may help."""
 
@@ -96,6 +102,6 @@ def name_os_error(error: OSError, deed: str, *, denied: str = "not_writable") ->
 
 
 ERROR_CLASSES: dict[str, type[ContimgError]] = {
-    cls.__name__: cls for cls in (InputError, TransientError, ScienceQualityError)
+    cls.__name__: cls for cls in (InputError, SettingsError, TransientError, ScienceQualityError)
 }
 """The error classes by name, for errors that cross a process boundary."""

@@ -7,21 +7,29 @@ import re
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from types import NoneType
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
 from dsa110_contimg.errors import InputError
 from dsa110_contimg.private_files import require_private
+from dsa110_contimg.setting_sources import (
+    PREFIX,
+    expand_path,
+    explain_settings,
+    find_settings_file,
+    read_settings_file,
+    refuse_unknown_variables,
+)
 
-CONFIG_FILE_VARIABLE = "DSA110_CONTIMG_CONFIG"
 TRANSIT_SCHEDULE: Final = "transit"
 """Stands in `Settings.schedule` in the place of a cron expression."""
 
@@ -35,12 +43,33 @@ class Settings(BaseSettings):
 
     ``DSA110_CONTIMG_<FIELD>`` sets a field from the environment; the file named by
     ``DSA110_CONTIMG_CONFIG`` (default ``dsa110-contimg.toml`` in the current directory)
-    sets it from TOML; the environment wins.
+    sets it from TOML; the environment wins. An empty text stands for no value where a field
+    need not have one, and ``~`` in a path for the home.
+
+    Parameters
+    ----------
+    **values
+        Fields that are given, before the environment and the file.
+
+    Raises
+    ------
+    SettingsError
+        If a value, a name or the file is wrong: one sentence, without the value.
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="DSA110_CONTIMG_", frozen=True, extra="forbid", validate_default=True
+        env_prefix=PREFIX,
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        hide_input_in_errors=True,
     )
+
+    def __init__(self, **values: Any):
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise explain_settings(error, values, type(self).model_fields) from None
 
     work_dir: Path = Field(Path("work"), description="Root of everything the pipeline writes.")
     input_dir: Path | None = Field(
@@ -236,6 +265,17 @@ class Settings(BaseSettings):
         description="The pool of a Measurement Set goes when its last task ended so many days ago.",
     )
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read_text(cls, value: Any, info: ValidationInfo) -> Any:
+        """Take an empty text for no value, and ``~`` in a path for the home."""
+        if not isinstance(value, str | Path):
+            return value
+        kinds = get_args(annotation := cls.model_fields[str(info.field_name)].annotation)
+        if NoneType in kinds and not str(value).strip():
+            return None
+        return expand_path(value) if Path in (annotation, *kinds[:1]) else value
+
     @field_validator("alert_to")
     @classmethod
     def _check_alert_to(cls, value: str | None) -> str | None:
@@ -253,9 +293,10 @@ class Settings(BaseSettings):
     @classmethod
     def _split_paths(cls, value: Any) -> Any:
         """Take directories as the environment has them, in one string."""
-        if not isinstance(value, str):
+        parts = value.split(os.pathsep) if isinstance(value, str) else value
+        if not isinstance(parts, list):
             return value
-        return [part for part in value.split(os.pathsep) if part]
+        return [expand_path(part) if isinstance(part, str) else part for part in parts if part]
 
     @model_validator(mode="after")
     def _check_schedule(self) -> Self:
@@ -291,11 +332,13 @@ class Settings(BaseSettings):
         ------
         InputError
             If the TOML file holds a secret that others can read.
+        SettingsError
+            If the file cannot be read, or a variable with our prefix is no setting.
         """
-        toml = Path(os.environ.get(CONFIG_FILE_VARIABLE, "dsa110-contimg.toml"))
-        from_file = TomlConfigSettingsSource(settings_cls, toml)
-        require_private(toml, from_file.toml_data)
-        return init_settings, env_settings, from_file
+        refuse_unknown_variables(settings_cls.model_fields)
+        from_file = read_settings_file()
+        require_private(find_settings_file(), from_file)
+        return init_settings, env_settings, InitSettingsSource(settings_cls, from_file)
 
     @property
     def raw_dir(self) -> Path:

@@ -8,7 +8,8 @@ import pytest
 
 from dsa110_contimg.errors import InputError
 from dsa110_contimg.private_files import require_private
-from dsa110_contimg.settings import CONFIG_FILE_VARIABLE, Settings
+from dsa110_contimg.setting_sources import CONFIG_FILE_VARIABLE
+from dsa110_contimg.settings import Settings
 
 pytestmark = pytest.mark.unit
 

@@ -22,7 +22,7 @@ from dsa110_contimg.cli.report import report
 from dsa110_contimg.cli.simulate import simulate
 from dsa110_contimg.cli.solve import solve
 from dsa110_contimg.cli.transits import transits
-from dsa110_contimg.errors import ContimgError
+from dsa110_contimg.errors import ContimgError, SettingsError
 
 app = typer.Typer(
     name="dsa110-contimg",
@@ -58,4 +58,4 @@ def main() -> None:
         app()
     except ContimgError as error:
         console.print(f"[bold red]error[/] ({error.reason}): {error}", soft_wrap=True)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, SettingsError) else 1)

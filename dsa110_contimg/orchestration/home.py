@@ -11,7 +11,8 @@ from pathlib import Path
 
 import dsa110_contimg
 from dsa110_contimg.errors import InputError
-from dsa110_contimg.settings import CONFIG_FILE_VARIABLE, Settings
+from dsa110_contimg.setting_sources import CONFIG_FILE_VARIABLE
+from dsa110_contimg.settings import Settings
 
 LOOPBACK = "127.0.0.1"
 _NOT_INHERITED = ("AIRFLOW_", "DSA110_CONTIMG_AIRFLOW_")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
 from dsa110_contimg import instrument
 from dsa110_contimg.astrometry import transit_time_s
 from dsa110_contimg.conversion.models import GroupListing, GroupState, SubbandGroup
+from dsa110_contimg.errors import SettingsError
 from dsa110_contimg.orchestration.runs import Night, plan_night
 from dsa110_contimg.orchestration.timetable import SIDEREAL_DAY_S, TransitSchedule, find_schedule
 from dsa110_contimg.qa.records import NightLedger
@@ -163,5 +163,5 @@ def test_every_other_date_has_one_interval(tmp_path: Path) -> None:
 def test_the_settings_choose() -> None:
     assert find_schedule(Settings(schedule="")) is None
     assert find_schedule(Settings()).expression == "0 0 * * *"
-    with pytest.raises(ValidationError, match="needs schedule_ra_deg"):
+    with pytest.raises(SettingsError, match="needs schedule_ra_deg"):
         Settings(schedule="transit")
