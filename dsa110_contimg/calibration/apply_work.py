@@ -56,6 +56,8 @@ class Applied(Model):
 
     flagged_after: float
     """Fraction of the cross-correlations that is flagged, those without solutions included."""
+    flagged_by_window: list[float]
+    """The same of each spectral window, in order of id."""
     worst_error: float
     """Largest departure of a sampled visibility from one that was corrected by hand, relative."""
     stage_seconds: dict[str, float]
@@ -118,6 +120,7 @@ def apply_in_child(work: ApplyWork) -> Applied:
         after = summarize_flags(work.ms_path, work.info.spws)
     return Applied(
         flagged_after=after.fraction,
+        flagged_by_window=after.by_window,
         worst_error=worst,
         stage_seconds=clock.seconds,
     )

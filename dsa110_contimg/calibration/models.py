@@ -227,6 +227,8 @@ class CalibrationRecord(ChangeRecord):
     """Fraction of the cross-correlations that was flagged."""
     flagged_after: float
     """The same with those that have no solutions."""
+    flagged_by_window: list[float] = Field(default_factory=list)
+    """The same of each spectral window, in order of id; empty in older records."""
     worst_error: float
     """Largest relative departure of a sampled visibility from one corrected by hand."""
     stage_seconds: dict[str, float]

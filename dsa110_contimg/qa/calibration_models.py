@@ -149,7 +149,7 @@ class MsCalibrationReport(Model):
     flagged_by_calibration: float | None
     """The same with those that have no solutions."""
     flagged_by_window: list[float]
-    """After flagging, of each spectral window in order of id."""
+    """In the end, of each spectral window in order of id."""
     dead: list[DeadAntenna]
     """Antennas flagged as a whole."""
     flag_plot: str | None

@@ -27,6 +27,7 @@ from dsa110_contimg.qa.calibration_models import (
     TransitReport,
     TransitState,
 )
+from dsa110_contimg.qa.flags_in_force import find_flags
 from dsa110_contimg.qa.models import GroupOutcome, GroupReport, MsReport
 from dsa110_contimg.qa.reasons import split_reason
 from dsa110_contimg.qa.record_models import NightRecord
@@ -263,6 +264,7 @@ def _report_ms(
     state = _ms_state(calibration, problem)
     by_flagging = calibration.flagged_before if calibration else None
     plot = _relative(Path(ms_path).parent, flags.plot, night_dir) if flags else None
+    in_force = find_flags(flags, calibration)
     return MsCalibrationReport(
         group_id=group_id,
         ms_path=ms_path,
@@ -276,7 +278,7 @@ def _report_ms(
         flagged_as_converted=flags.before.fraction if flags else None,
         flagged_by_flagging=flags.after.fraction if flags else by_flagging,
         flagged_by_calibration=calibration.flagged_after if calibration else None,
-        flagged_by_window=flags.after.by_window if flags else [],
+        flagged_by_window=in_force.by_window if in_force else [],
         dead=flags.dead if flags else [],
         flag_plot=plot,
         worst_error=calibration.worst_error if calibration else None,

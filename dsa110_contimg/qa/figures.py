@@ -7,12 +7,13 @@ hundred bytes per group or window: they are there for every source of the larges
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from dsa110_contimg.instrument import GROUP_DURATION_S, N_SUBBANDS, subband_channel_freqs_hz
-from dsa110_contimg.qa.models import GroupReport, MsReport, NightReport, SourceReport
+from dsa110_contimg.qa.models import FlagStage, GroupReport, MsReport, NightReport, SourceReport
 from dsa110_contimg.qa.verdict import plural
 
 WIDTH = 1200.0
@@ -102,6 +103,8 @@ class Timeline:
     """Height of all sixteen."""
     cells: dict[str, str]
     """Class of a cell (f0 .. f3, missing, waiting) to SVG path of all cells of that class."""
+    flags: str
+    """Which flags the cells show."""
     counts_base: float
     """Foot of the bars of detections."""
     counts: list[CountBar]
@@ -163,6 +166,7 @@ def draw_timeline(report: NightReport) -> Timeline | None:
         cells_top=cells_top,
         cells_height=cells_height,
         cells=_draw_cells(bars, sets, cells_top),
+        flags=describe_flags(report.measurement_sets),
         counts_base=counts_base,
         counts=_draw_counts(bars, sets, counts_base, counts_max),
         counts_max=counts_max,
@@ -204,7 +208,7 @@ def _bar_title(group: GroupReport, ms: MsReport | None) -> str:
     if group.missing:
         parts.append(f"without {', '.join(group.missing)}")
     if ms and ms.flagged_fraction is not None:
-        parts.append(f"{100 * ms.flagged_fraction:.1f} % flagged")
+        parts.append(f"{100 * ms.flagged_fraction:.1f} % flagged {ms.flag_stage.description}")
     if ms and ms.sources:
         parts.append(f"{plural(ms.sources, 'source')}, {plural(ms.detections, 'detection')}")
     if group.reason:
@@ -254,6 +258,27 @@ def draw_strip(ms: MsReport) -> dict[str, str]:
             path = f"M{N_SUBBANDS - 1 - number} 0h.82v1h-.82z"
             paths[state] = paths.get(state, "") + path
     return paths
+
+
+def describe_flags(sets: Sequence[MsReport]) -> str:
+    """Say after which stage the flags were counted that the drawings show.
+
+    Parameters
+    ----------
+    sets : sequence of MsReport
+        The MSs drawn.
+
+    Returns
+    -------
+    str
+        E.g. ``after calibration``, or ``3 after calibration, 1 as converted``.
+    """
+    stages = Counter(ms.flag_stage for ms in sets if ms.spectral_windows)
+    if len(stages) == 1:
+        return next(iter(stages)).description
+    return ", ".join(
+        f"{stages[stage]} {stage.description}" for stage in reversed(FlagStage) if stages[stage]
+    )
 
 
 def _subband_number(subband: str) -> int | None:

@@ -63,6 +63,19 @@ class MsCondition(StrEnum):
     """MS or manifest alone, or a damaged manifest."""
 
 
+class FlagStage(StrEnum):
+    """The last stage that set flags."""
+
+    CONVERSION = "conversion"
+    FLAGGING = "flagging"
+    CALIBRATION = "calibration"
+
+    @property
+    def description(self) -> str:
+        """When the flags were counted."""
+        return "as converted" if self is FlagStage.CONVERSION else f"after {self.value}"
+
+
 class FailureKind(StrEnum):
     """What kind of thing failed."""
 
@@ -163,7 +176,7 @@ class MsReport(Model):
     problem: str | None = None
     """What is wrong, in a sentence."""
     spectral_windows: list[SpectralWindow] = Field(default_factory=list)
-    """In order of id."""
+    """In order of id, with the fractions of the flags in force."""
     missing: list[str] = Field(default_factory=list)
     """Subbands that the MS lacks."""
     phase_center_ra_deg: float | None = None
@@ -175,7 +188,10 @@ class MsReport(Model):
     duration_s: float | None = None
     """Length of the observation in seconds."""
     flagged_fraction: float | None = None
-    """Fraction of all visibilities that are flagged."""
+    """Fraction that is flagged by the flags in force: of all visibilities as converted, of the
+    cross-correlations after flagging and calibration."""
+    flag_stage: FlagStage = FlagStage.CONVERSION
+    """The stage that set the flags in force, which this and `spectral_windows` count."""
     nonfinite: int | None = None
     """Visibilities that were not finite."""
     size_bytes: int | None = None

@@ -25,6 +25,7 @@ from dsa110_contimg.qa import figures
 from dsa110_contimg.qa.calibration_models import MsCalibrationReport, TransitReport
 from dsa110_contimg.qa.flag_strip import draw_flag_strip
 from dsa110_contimg.qa.models import Failure, FailureKind, NightReport, Verdict
+from dsa110_contimg.qa.reasons import split_reason
 from dsa110_contimg.qa.thumbnails import (
     make_field_gallery,
     make_flag_gallery,
@@ -142,6 +143,7 @@ def make_environment(*packages: str) -> jinja2.Environment:
         seconds=format_seconds,
         chance=format_chance,
         link=quote,
+        split_reason=split_reason,
         pretty=partial(json.dumps, indent=1, ensure_ascii=False),
     )
     environment.globals.update(
@@ -149,6 +151,7 @@ def make_environment(*packages: str) -> jinja2.Environment:
         figures=figures,
         draw_flag_strip=draw_flag_strip,
         states_of=_states_of,
+        told_by=_told_by,
         verdict_words=VERDICT_WORDS,
     )
     return environment
@@ -163,6 +166,11 @@ def _common_notes(report: NightReport) -> list[str]:
 def _states_of(items: Sequence[TransitReport] | Sequence[MsCalibrationReport]) -> Counter[str]:
     """Count items by state."""
     return Counter(item.state.value for item in items)
+
+
+def _told_by(failures: Sequence[Failure]) -> dict[str, str | None]:
+    """Map the reasons that a list of failures tells to their names."""
+    return {failure.reason: failure.code for failure in failures}
 
 
 def _read_template(name: str) -> str:

@@ -33,6 +33,7 @@ from dsa110_contimg.photometry.models import SourceResult
 from dsa110_contimg.provenance import Provenance
 from dsa110_contimg.qa.calibration_models import CalibrationReport
 from dsa110_contimg.qa.calibration_summary import report_calibration
+from dsa110_contimg.qa.flags_in_force import drop_stale, show_flags_in_force
 from dsa110_contimg.qa.models import (
     FieldReport,
     GroupOutcome,
@@ -76,6 +77,8 @@ def summarize_night(record: NightRecord, night_dir: Path, provenance: Provenance
     """
     groups = _report_groups(record)
     manifests, sets = _report_measurement_sets(record)
+    record = drop_stale(record, manifests)
+    sets = show_flags_in_force(record, sets)
     sources = [
         _report_source(group_id, result, night_dir)
         for group_id, results in sorted(record.sources.items())

@@ -52,6 +52,8 @@ QUALITY = {
     ),
 }
 CREATED = "2026-01-25T13:00:00.000+00:00"
+MS_CREATED = "2026-01-25T14:03:11.250+00:00"
+"""As `NightMaker` publishes its MSs."""
 
 
 def make_transit(
@@ -148,7 +150,7 @@ def save_flags(
 ) -> FlagRecord:
     """Put on record that an MS was flagged."""
     record = FlagRecord(
-        ms_created=CREATED,
+        ms_created=MS_CREATED,
         group_id=group_id,
         ms_path=str(night.ms_path(group_id)),
         strategy=FlagStrategy(),
@@ -175,7 +177,7 @@ def save_applied(
     """Put on record that sets, with their distances in hours, were applied to an MS."""
     own = any(solutions.group_id == group_id for solutions, _ in sets)
     record = CalibrationRecord(
-        ms_created=CREATED,
+        ms_created=MS_CREATED,
         group_id=group_id,
         ms_path=str(night.ms_path(group_id)),
         applied=[
@@ -196,6 +198,7 @@ def save_applied(
         ],
         flagged_before=0.062,
         flagged_after=flagged,
+        flagged_by_window=summarize(flagged).by_window,
         worst_error=2e-7,
         stage_seconds={"tables": 0.2, "applycal": 14.1, "check": 1.3},
         seconds=16.4,

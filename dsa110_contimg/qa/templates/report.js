@@ -94,6 +94,11 @@
     if (event.target === dialog || event.target.id === "close") dialog.close();
   });
 
+  // Served by the operator page, the report leads back to it; as a file it stands alone.
+  if (/\/operator\/nights\/[^/]+\/report\.html$/.test(location.pathname)) {
+    for (const link of document.querySelectorAll("a.operator")) link.hidden = false;
+  }
+
   window.addEventListener("beforeprint", () => {
     for (const details of document.querySelectorAll("details")) details.open = true;
   });
