@@ -79,9 +79,10 @@ def image_ms() -> None:
         from dsa110_contimg.orchestration import calibration_tasks, silence
 
         request, _ = this_run("calibrators")
-        silence.settle_failed_solve(request, get_current_context()["ti"])
+        context = get_current_context()
+        silence.settle_failed_solve(request, context["ti"])
         # Without flags there is nothing to calibrate; the task before has said why.
-        return flagged is None or not calibration_tasks.find_awaited(request)
+        return flagged is None or calibration_tasks.is_ready(request, context)
 
     @task(
         pool=MS_POOL,

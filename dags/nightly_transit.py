@@ -70,7 +70,8 @@ def nightly_transit() -> None:
     def settle() -> bool:
         from dsa110_contimg.orchestration.settling import has_settled
 
-        return has_settled(this_night(), get_current_context()["dag_run"].start_date)
+        context = get_current_context()
+        return has_settled(this_night(), context["dag_run"].start_date, context["ti"])
 
     @task
     def discover() -> list[dict[str, Any]]:

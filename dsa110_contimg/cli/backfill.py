@@ -16,6 +16,7 @@ from rich.table import Table
 
 from dsa110_contimg.cli.options import parse_date, settings_for
 from dsa110_contimg.cli.output import console, print_json
+from dsa110_contimg.cli.progress import NewLines, RemainingColumn
 
 if TYPE_CHECKING:
     from dsa110_contimg.orchestration.backfill import (
@@ -139,17 +140,21 @@ def _progress_shown() -> Iterator[Callable[[BackfillProgress], None]]:
     if not console.is_terminal:
         yield _LinePerChange().show
         return
+    waits = NewLines()
     columns = TextColumn("nights"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, TextColumn("{task.description}"), console=console) as bars:
+    words = RemainingColumn(), TextColumn("{task.description}")
+    with Progress(*columns, *words, console=console) as bars:
         bar = bars.add_task("", total=None)
 
         def on_progress(progress: BackfillProgress) -> None:
-            """Move the bar, and say what is under way."""
+            """Move the bar, and say what is under way and what is awaited."""
+            _say_waits(waits, progress)
             under_way = [f"{start}: {_describe(night)}" for start, night in progress.nights.items()]
             bars.update(
                 bar,
                 completed=progress.done,
                 total=len(progress.states) or None,
+                remaining=lambda: _remaining(progress),
                 description="; ".join(under_way),
             )
 
@@ -161,16 +166,39 @@ class _LinePerChange:
 
     def __init__(self) -> None:
         self._said: dict[str, str] = {}
+        self._waits = NewLines()
 
     def show(self, progress: BackfillProgress) -> None:
-        """Say what has changed."""
+        """Say what has changed, how long the rest takes, and what is awaited."""
+        _say_waits(self._waits, progress)
         for start, state in progress.states.items():
             night = progress.nights.get(start)
             words = f"{state}  {_describe(night)}" if night else state
             if self._said.get(start) != words:
                 self._said[start] = words
                 now = datetime.now(UTC)
-                console.print(f"{now:%H:%M:%S}  night of {start}  {words}", soft_wrap=True)
+                left = _remaining(progress)
+                after = f"  ({left})" if left else ""
+                console.print(f"{now:%H:%M:%S}  night of {start}  {words}{after}", soft_wrap=True)
+
+
+def _say_waits(waits: NewLines, progress: BackfillProgress) -> None:
+    """Say what is awaited, once."""
+    waits.say(progress.waits)
+    for start, night in progress.nights.items():
+        waits.say(night.waits, f"night of {start}")
+
+
+def _remaining(progress: BackfillProgress) -> str:
+    """Say how long the nights still take."""
+    from dsa110_contimg.orchestration.pace import about
+
+    if progress.done == len(progress.states):
+        return ""
+    remaining_s = progress.remaining_s(datetime.now(UTC))
+    if remaining_s is None:
+        return "remaining time not known yet: no group is done"
+    return f"{about(remaining_s)} left"
 
 
 def _describe(night: NightProgress) -> str:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from dsa110_contimg.cli.options import parse_date, parse_utc
 from dsa110_contimg.cli.output import console, describe_sets, print_json
+from dsa110_contimg.cli.progress import NewLines, RemainingColumn
 
 if TYPE_CHECKING:
     from dsa110_contimg.orchestration.night import NightProgress, NightResult
@@ -176,6 +177,7 @@ def _bars() -> Progress:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        RemainingColumn(),
         console=console,
     )
 
@@ -183,11 +185,16 @@ def _bars() -> Progress:
 @contextmanager
 def _progress_shown() -> Iterator[tuple[Callable[[str], None], Callable[[NightProgress], None]]]:
     """Show how far the night is: bars on a terminal, else a line whenever it changes."""
+    from dsa110_contimg.orchestration.pace import Pace
+
+    waits = NewLines()
     if not console.is_terminal:
-        yield partial(console.print, soft_wrap=True), _print_progress
+        yield partial(console.print, soft_wrap=True), partial(_print_progress, waits)
         return
     with _bars() as bars:
         converted = bars.add_task("groups converted", total=None)
+        pace = Pace()
+        bars.update(converted, remaining=lambda: pace.describe(datetime.now(UTC)))
         per_set = {
             name: bars.add_task(f"groups {name}", total=None)
             for name in ("flagged", "calibrated", "measured")
@@ -196,6 +203,9 @@ def _progress_shown() -> Iterator[tuple[Callable[[str], None], Callable[[NightPr
 
         def on_progress(progress: NightProgress) -> None:
             """Move the bars."""
+            nonlocal pace
+            pace = progress.pace
+            waits.say(progress.waits)
             failed = f" [red]({progress.failed} failed)[/]" if progress.failed else ""
             total = progress.groups or None
             bars.update(
@@ -216,13 +226,17 @@ def _progress_shown() -> Iterator[tuple[Callable[[str], None], Callable[[NightPr
         yield partial(console.print, soft_wrap=True), on_progress
 
 
-def _print_progress(progress: NightProgress) -> None:
-    """Say in one line how far the night is."""
+def _print_progress(waits: NewLines, progress: NightProgress) -> None:
+    """Say in one line how far the night is, and what it waits for."""
+    waits.say(progress.waits)
+    now = datetime.now(UTC)
     images = f"  images {progress.sources_done}/{progress.sources}" if progress.sources else ""
     console.print(
-        f"{datetime.now(UTC):%H:%M:%S}  groups {progress.groups_done}/{progress.groups}"
+        f"{now:%H:%M:%S}  groups {progress.groups_done}/{progress.groups}"
         f"  flagged {progress.flagged}  calibrated {progress.calibrated}"
         f"  measured {progress.measured}{images}  failed {progress.failed}"
+        f"  {progress.pace.describe(now)}".rstrip(),
+        soft_wrap=True,
     )
 
 

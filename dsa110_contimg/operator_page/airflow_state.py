@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 from dsa110_contimg.errors import InputError, TransientError
-from dsa110_contimg.orchestration.pools import POOL_PREFIX, ms_pool_name
-from dsa110_contimg.orchestration.runs import IMAGE_DAG, NIGHT_DAG, plan_night
+from dsa110_contimg.operator_page.waits import Wait, read_waits
+from dsa110_contimg.orchestration.pace import Pace, measure_pace
+from dsa110_contimg.orchestration.pools import POOL_PREFIX, ms_pool_name, run_ms
+from dsa110_contimg.orchestration.runs import (
+    CONVERT_TASK,
+    IMAGE_DAG,
+    IMAGE_TASK,
+    NIGHT_DAG,
+    plan_night,
+)
 from dsa110_contimg.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,6 +31,8 @@ _MAX_RUNS = 400
 """Newest runs of `nightly_transit` that are looked through."""
 _MAX_TASKS = 500
 """Tasks in a list."""
+_RUNNING_STATES = ("running", "restarting")
+_WAITING_STATES = ("queued", "scheduled", "up_for_reschedule", "up_for_retry", "deferred")
 ACTIVE_RUN_STATES = frozenset({"queued", "running"})
 
 
@@ -41,6 +52,13 @@ class NightRun:
     """UTC."""
     path: str
     """Of Airflow's page of it, below Airflow's root."""
+    queued: datetime | None = None
+    """When it was asked for, UTC."""
+
+    @property
+    def since(self) -> datetime | None:
+        """When it started, or was asked for."""
+        return self.started or self.queued
 
     @property
     def is_active(self) -> bool:
@@ -70,6 +88,16 @@ class TaskLine:
     """How often it was started."""
     path: str
     """Of Airflow's page with its log, below Airflow's root."""
+    subject: str = ""
+    """What its run is about: a night, or the group of a Measurement Set."""
+
+    @property
+    def about(self) -> str:
+        """What it is about, as a reader is told."""
+        label = self.label.rpartition("/")[2]
+        if self.dag_id != IMAGE_DAG or not self.label:
+            return label or self.subject
+        return f"{label} in {self.subject}" if self.subject else label
 
     @property
     def seconds(self) -> float | None:
@@ -114,7 +142,19 @@ class AirflowFacts(Protocol):
         """List the runs of nights, newest first."""
 
     def list_running_tasks(self) -> list[TaskLine]:
-        """List the tasks that run or are queued, oldest first."""
+        """List the tasks that run or wait, those that run first."""
+
+    def list_waits(self) -> list[Wait]:
+        """List what the nights in progress wait for."""
+
+    def read_pace(self, run_id: str) -> Pace:
+        """Measure how far a run of a night has got.
+
+        Parameters
+        ----------
+        run_id : str
+            The run.
+        """
 
     def list_group_tasks(self, date: str, group_id: str, ms_path: str | None) -> list[TaskLine]:
         """List the tasks that converted a group and worked on its MS.
@@ -157,22 +197,64 @@ class AirflowDatabase:
             return list(self._night_runs(session))
 
     def list_running_tasks(self) -> list[TaskLine]:
-        """List the tasks of `nightly_transit` and `image_ms` that run or are queued.
+        """List the tasks of `nightly_transit` and `image_ms` that run or wait.
 
         Returns
         -------
         list of TaskLine
-            Oldest first.
+            Those that run first, then by their start.
         """
         from airflow.models.taskinstance import TaskInstance
 
-        query = _task_query().where(
-            # Whoever sees the pages may read these DAGs, and not necessarily others.
-            TaskInstance.dag_id.in_([NIGHT_DAG, IMAGE_DAG]),
-            TaskInstance.state.in_(["running", "queued", "restarting"]),
+        # Whoever sees the pages may read these DAGs, and not necessarily others.
+        of_ours = TaskInstance.dag_id.in_([NIGHT_DAG, IMAGE_DAG])
+        with _session() as session:
+            nights = {run.run_id: run.date for run in self._night_runs(session)}
+            lines: list[TaskLine] = []
+            for states in (_RUNNING_STATES, _WAITING_STATES):
+                query = _task_query().where(of_ours, TaskInstance.state.in_(states))
+                lines += _read_tasks(session, query, nights)
+            return lines[:_MAX_TASKS]
+
+    def list_waits(self) -> list[Wait]:
+        """List what the nights in progress wait for.
+
+        Returns
+        -------
+        list of Wait
+            What holds up all of them first.
+        """
+        with _session() as session:
+            return read_waits(session, list(self._night_runs(session)))
+
+    def read_pace(self, run_id: str) -> Pace:
+        """Measure how far a run of a night has got.
+
+        Parameters
+        ----------
+        run_id : str
+            The run.
+
+        Returns
+        -------
+        Pace
+            From the tasks of its groups.
+        """
+        from airflow.models.taskinstance import TaskInstance
+        from sqlalchemy import select
+
+        query = select(TaskInstance.task_id, TaskInstance.state, TaskInstance.start_date).where(
+            TaskInstance.dag_id == NIGHT_DAG,
+            TaskInstance.run_id == run_id,
+            TaskInstance.task_id.in_([CONVERT_TASK, IMAGE_TASK]),
+            TaskInstance.map_index >= 0,
         )
         with _session() as session:
-            return _read_tasks(session, query)
+            rows = session.execute(query).all()
+        return measure_pace(
+            [(row.state, row.start_date) for row in rows if row.task_id == CONVERT_TASK],
+            [row.state for row in rows if row.task_id == IMAGE_TASK],
+        )
 
     def list_group_tasks(self, date: str, group_id: str, ms_path: str | None) -> list[TaskLine]:
         """List the tasks that converted a group and worked on its MS.
@@ -196,13 +278,13 @@ class AirflowDatabase:
 
         labels = [group_id, *([ms_path] if ms_path else [])]
         with _session() as session:
-            runs = [run.run_id for run in self._night_runs(session) if run.date == date]
+            nights = {r.run_id: r.date for r in self._night_runs(session) if r.date == date}
             query = _task_query().where(
                 TaskInstance.dag_id == NIGHT_DAG,
-                TaskInstance.run_id.in_(runs),
+                TaskInstance.run_id.in_(nights),
                 _label_column().in_(labels),
             )
-            tasks = _read_tasks(session, query) if runs else []
+            tasks = _read_tasks(session, query, nights) if nights else []
             if ms_path:
                 # All runs on an MS share its pool, whoever asked for them.
                 of_ms = select(TaskInstance.run_id).where(
@@ -211,7 +293,7 @@ class AirflowDatabase:
                 query = _task_query().where(
                     TaskInstance.dag_id == IMAGE_DAG, TaskInstance.run_id.in_(of_ms)
                 )
-                tasks += _read_tasks(session, query)
+                tasks += _read_tasks(session, query, nights)
         return tasks
 
     def list_pools(self) -> list[PoolLine]:
@@ -255,12 +337,13 @@ class AirflowDatabase:
                 DagRun.data_interval_end,
                 DagRun.start_date,
                 DagRun.end_date,
+                DagRun.queued_at,
             )
             .where(DagRun.dag_id == NIGHT_DAG)
             .order_by(DagRun.run_after.desc())
             .limit(_MAX_RUNS)
         )
-        for run_id, state, conf, start, end, started, ended in session.execute(query):
+        for run_id, state, conf, start, end, started, ended, queued in session.execute(query):
             try:
                 night = plan_night(conf or {}, start, end, self._settings)
             except InputError:
@@ -271,6 +354,7 @@ class AirflowDatabase:
                 state=str(state),
                 started=started,
                 ended=ended,
+                queued=queued,
                 path=f"/dags/{NIGHT_DAG}/runs/{quote(run_id, safe='')}",
             )
 
@@ -326,9 +410,13 @@ def _task_query() -> Select[Any]:
     return query
 
 
-def _read_tasks(session: Session, query: Select[Any]) -> list[TaskLine]:
-    """Read task instances."""
-    rows: Iterable[Any] = session.execute(query)
+def _read_tasks(session: Session, query: Select[Any], nights: Mapping[str, str]) -> list[TaskLine]:
+    """Read task instances, and what their runs are about."""
+    rows: Sequence[Any] = session.execute(query).all()
+    subjects = {
+        **{run_id: f"night of {date}" for run_id, date in nights.items()},
+        **_read_groups(session, {row.run_id for row in rows if row.dag_id == IMAGE_DAG}),
+    }
     return [
         TaskLine(
             dag_id=row.dag_id,
@@ -340,9 +428,22 @@ def _read_tasks(session: Session, query: Select[Any]) -> list[TaskLine]:
             ended=row.end_date,
             tries=row.try_number,
             path=task_path(row.dag_id, row.run_id, row.task_id, row.map_index, row.try_number),
+            subject=subjects.get(row.run_id, ""),
         )
         for row in rows
     ]
+
+
+def _read_groups(session: Session, run_ids: Collection[str]) -> dict[str, str]:
+    """Read which group the Measurement Set of each run of `image_ms` was made from."""
+    from airflow.models.dagrun import DagRun
+    from sqlalchemy import select
+
+    query = select(DagRun.run_id, DagRun.conf).where(
+        DagRun.dag_id == IMAGE_DAG, DagRun.run_id.in_(run_ids)
+    )
+    found = {run_id: run_ms(conf) for run_id, conf in session.execute(query)} if run_ids else {}
+    return {run_id: Path(ms).name.removesuffix(".ms") for run_id, ms in found.items() if ms}
 
 
 def task_path(dag_id: str, run_id: str, task_id: str, map_index: int, try_number: int) -> str:

@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.routing import APIRoute
 
 from dsa110_contimg.operator_page.access import NotLoggedInError
 from dsa110_contimg.operator_page.airflow_state import AirflowFacts
@@ -50,6 +51,10 @@ def create_app(
     app.include_router(pages)
     # Last, for one of its routes takes every address that is left.
     app.include_router(files)
+    for route in app.routes:
+        # Whoever only asks whether a page is there is answered as for the page, without it.
+        if isinstance(route, APIRoute):
+            route.methods.add("HEAD")
     app.add_exception_handler(NotLoggedInError, _ask_to_log_in)
     app.add_exception_handler(HTTPException, _explain)
     return app

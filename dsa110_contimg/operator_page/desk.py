@@ -51,6 +51,7 @@ ROW_WORDS = {
     LOST: "no outcome",
     UNLISTED: "not on record",
     "skipped": "there already",
+    "missing": "none",
 }
 """States of groups and sources that need more than their own word."""
 
@@ -152,13 +153,15 @@ class Desk:
         )
         return HTMLResponse(html, status_code=status, headers=SECURITY_HEADERS)
 
-    def find_night(self, date: str) -> NightView:
+    def find_night(self, date: str, *, has_run: bool = False) -> NightView:
         """Read a night that an address names.
 
         Parameters
         ----------
         date : str
             UTC date.
+        has_run : bool, optional
+            Whether Airflow has a run for it: then it is there, though nothing is recorded yet.
 
         Returns
         -------
@@ -171,11 +174,11 @@ class Desk:
             404, if there is none.
         """
         try:
-            view = self.book.read_night(date)
+            view = self.book.read_night(date) or (self.book.begin_night(date) if has_run else None)
         except InputError as error:
             raise HTTPException(404, str(error)) from error
         if view is None:
-            raise HTTPException(404, f"Nothing is on record for the night of {date}.")
+            raise HTTPException(404, f"Nothing is recorded for the night of {date}.")
         return view
 
     @staticmethod

@@ -198,6 +198,21 @@ class NightBook:
             self._views.move_to_end(date)
             return known.view
 
+    def begin_night(self, date: str) -> NightView:
+        """Describe a night that nothing is recorded of so far.
+
+        Parameters
+        ----------
+        date : str
+            UTC date.
+
+        Returns
+        -------
+        NightView
+            Open, and empty.
+        """
+        return _read_view(NightLedger(self.nights_dir, date), (None, None))
+
     def _keep(self, date: str, known: _Cached) -> None:
         """Remember a night, and forget the one that was asked for least recently."""
         self._views[date] = known

@@ -106,6 +106,30 @@ class NightView:
         applied = calibration.applied if calibration else []
         return [self.solution_sets[a.set_id] for a in applied if a.set_id in self.solution_sets]
 
+    def pictured_sets(
+        self, calibration: MsCalibrationReport | None, group_id: str
+    ) -> list[SetReport]:
+        """Find the sets whose plots a group's page shows.
+
+        Parameters
+        ----------
+        calibration : MsCalibrationReport or None
+            How its MS was calibrated.
+        group_id : str
+            The group.
+
+        Returns
+        -------
+        list of SetReport
+            Those that were applied, then those that were solved on the group and were not, as
+            refused ones.
+        """
+        applied = self.applied_sets(calibration)
+        own = [
+            one for one in self.solution_sets.values() if one.is_own and one.group_id == group_id
+        ]
+        return applied + [one for one in own if one not in applied]
+
     @cached_property
     def timeline(self) -> Timeline | None:
         """The night's drawing."""

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
-from dsa110_contimg.operator_page.desk import AtDesk
+from dsa110_contimg.operator_page.airflow_state import NightRun
+from dsa110_contimg.operator_page.desk import AtDesk, Desk
 from dsa110_contimg.operator_page.machine import look_at_machine
 from dsa110_contimg.operator_page.month import make_month
 from dsa110_contimg.operator_page.night_view import NightView
 from dsa110_contimg.operator_page.rows import GroupRow, select_page
+from dsa110_contimg.operator_page.waits import Wait
 
 router = APIRouter()
 
@@ -65,6 +68,7 @@ def show_calendar(request: Request, desk: AtDesk, month: str = "") -> Response:
     dates, problems = desk.book.list_dates()
     runs = desk.ask(desk.airflow.list_night_runs, problems) or []
     running = {run.date: run for run in runs if run.is_active}
+    waits = desk.ask(desk.airflow.list_waits, problems) or [] if running else []
     shown = make_month(desk.book, dates, running.keys(), month)
     return desk.render(
         request,
@@ -72,6 +76,7 @@ def show_calendar(request: Request, desk: AtDesk, month: str = "") -> Response:
         month=shown,
         months=sorted({date[:7] for date in dates}, reverse=True),
         running=running,
+        waits={wait.date: wait for wait in waits if wait.date and not wait.group_id},
         problems=problems,
     )
 
@@ -96,6 +101,7 @@ def show_now(request: Request, desk: AtDesk, refresh: bool = False) -> Response:
     """
     problems: list[str] = []
     runs = desk.ask(desk.airflow.list_night_runs, problems) or []
+    active = [run for run in runs if run.is_active]
     pools = None
     if request.state.visitor.sees_pools:
         pools = desk.ask(desk.airflow.list_pools, problems)
@@ -105,8 +111,11 @@ def show_now(request: Request, desk: AtDesk, refresh: bool = False) -> Response:
         machine=look_at_machine(desk.settings),
         pools=pools,
         tasks=desk.ask(desk.airflow.list_running_tasks, problems),
-        runs=[run for run in runs if run.is_active],
+        runs=active,
+        paces=_describe_paces(desk, active, problems),
+        waits=desk.ask(desk.airflow.list_waits, problems) or [],
         refresh_s=_REFRESH_S if refresh else None,
+        refresh_every_s=_REFRESH_S,
         problems=problems,
     )
 
@@ -133,16 +142,21 @@ def show_night(
     Response
         The page.
     """
-    view = desk.find_night(date)
-    problems = list(view.notices)
-    runs = desk.ask(desk.airflow.list_night_runs, problems) or []
+    problems: list[str] = []
+    runs = _runs_of(desk, date, problems)
+    view = desk.find_night(date, has_run=bool(runs))
+    problems[:0] = view.notices
+    active = [run for run in runs if run.is_active]
     links = desk.links(request)
     dates, _ = desk.book.list_dates()
     return desk.render(
         request,
         "night.html.j2",
         view=view,
-        runs=[run for run in runs if run.date == date],
+        runs=runs,
+        active=active,
+        paces=_describe_paces(desk, active, problems),
+        waits=_waits_of(desk, date, problems) if active else [],
         problems=problems,
         table=select_page(list(view.groups.values()), chosen.state, chosen.q, chosen.page_number),
         filters_chosen={"state": chosen.state, "q": chosen.q},
@@ -176,12 +190,13 @@ def show_sources(
     Response
         The page.
     """
-    view = desk.find_night(date)
+    problems: list[str] = []
+    view = desk.find_night(date, has_run=bool(_runs_of(desk, date, problems)))
     return desk.render(
         request,
         "sources.html.j2",
         view=view,
-        problems=list(view.notices),
+        problems=[*view.notices, *problems],
         table=select_page(list(view.sources.values()), chosen.state, chosen.q, chosen.page_number),
         filters_chosen={"state": chosen.state, "q": chosen.q},
     )
@@ -212,6 +227,8 @@ def show_group(request: Request, desk: AtDesk, date: str, group_id: str) -> Resp
     ids = list(view.groups)
     place = ids.index(group_id)
     problems = list(view.notices)
+    active = [run for run in _runs_of(desk, date, problems) if run.is_active]
+    waits = _waits_of(desk, date, problems) if active else []
     ask = partial(desk.airflow.list_group_tasks, date, group_id, row.ms_path)
     return desk.render(
         request,
@@ -219,6 +236,9 @@ def show_group(request: Request, desk: AtDesk, date: str, group_id: str) -> Resp
         view=view,
         row=row,
         applied=view.applied_sets(row.calibration),
+        pictured=view.pictured_sets(row.calibration, group_id),
+        is_open=bool(active) or not view.is_reported,
+        waits=[wait for wait in waits if wait.group_id in {None, group_id}],
         field=view.fields.get(group_id),
         sources=view.sources_by_group.get(group_id, []),
         failures=[f for f in view.failures if f.group_id == group_id],
@@ -259,11 +279,12 @@ def show_source(request: Request, desk: AtDesk, date: str, group_id: str, name: 
     view = desk.find_night(date)
     row = view.sources.get((group_id, name))
     if row is None:
-        raise HTTPException(404, f"No source {name} is on record in group {group_id} of {date}.")
+        raise HTTPException(404, f"No source {name} is recorded in group {group_id} of {date}.")
     group = _find_group(view, group_id)
     problems = list(view.notices)
     ask = partial(desk.airflow.list_group_tasks, date, group_id, group.ms_path)
     tasks = desk.ask(ask, problems) or []
+    is_active = any(run.is_active for run in _runs_of(desk, date, problems))
     return desk.render(
         request,
         "source.html.j2",
@@ -271,14 +292,37 @@ def show_source(request: Request, desk: AtDesk, date: str, group_id: str, name: 
         row=row,
         group=group,
         applied=view.applied_sets(group.calibration),
+        is_open=is_active or not view.is_reported,
         tasks=[task for task in tasks if task.task_id == "measure" or task.label == name],
         problems=problems,
     )
+
+
+def _runs_of(desk: Desk, date: str, problems: list[str]) -> list[NightRun]:
+    """List Airflow's runs of a night, newest first."""
+    runs = desk.ask(desk.airflow.list_night_runs, problems) or []
+    return [run for run in runs if run.date == date]
+
+
+def _waits_of(desk: Desk, date: str, problems: list[str]) -> list[Wait]:
+    """List what a night in progress waits for."""
+    waits = desk.ask(desk.airflow.list_waits, problems) or []
+    return [wait for wait in waits if wait.date in {None, date}]
+
+
+def _describe_paces(desk: Desk, active: list[NightRun], problems: list[str]) -> dict[str, str]:
+    """Say of each run in progress how long it still takes."""
+    now = datetime.now(UTC)
+    paces = {
+        run.run_id: desk.ask(partial(desk.airflow.read_pace, run.run_id), problems)
+        for run in active
+    }
+    return {run_id: pace.describe(now) if pace else "" for run_id, pace in paces.items()}
 
 
 def _find_group(view: NightView, group_id: str) -> GroupRow:
     """Find a group that an address names."""
     row = view.groups.get(group_id)
     if row is None:
-        raise HTTPException(404, f"No group {group_id} is on record for the night of {view.date}.")
+        raise HTTPException(404, f"No group {group_id} is recorded for the night of {view.date}.")
     return row

@@ -76,6 +76,13 @@ class GroupRow:
     """All its words in lower case."""
 
     @property
+    def flagged(self) -> float | None:
+        """Fraction that is flagged by the flags in force."""
+        if self.calibration and self.calibration.flagged is not None:
+            return self.calibration.flagged
+        return self.ms.flagged_fraction if self.ms else None
+
+    @property
     def ms_path(self) -> str | None:
         """Absolute path of its MS."""
         if self.ms:

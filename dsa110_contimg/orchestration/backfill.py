@@ -25,7 +25,9 @@ from dsa110_contimg.orchestration.night import (
     read_progress,
     unpaused,
 )
+from dsa110_contimg.orchestration.pace import extrapolate
 from dsa110_contimg.orchestration.runs import NIGHT_DAG
+from dsa110_contimg.orchestration.waiting import read_obstacles
 from dsa110_contimg.qa.models import NightReport, Totals, Verdict
 from dsa110_contimg.settings import Settings
 
@@ -68,6 +70,28 @@ class BackfillProgress(Model):
     """Night, by the time at which it begins, to the state of its run; in order of time."""
     nights: dict[str, NightProgress]
     """Night that is under way to how far it has got."""
+    began: datetime | None = None
+    """Start of the first run."""
+    waits: tuple[str, ...] = ()
+    """What keeps nights from being started, a sentence each."""
+
+    def remaining_s(self, now: datetime) -> float | None:
+        """Estimate how long the nights still take.
+
+        Parameters
+        ----------
+        now : datetime
+            The present time.
+
+        Returns
+        -------
+        float or None
+            In seconds; None while no group of any night is done.
+        """
+        if self.began is None or not self.states:
+            return None
+        done = self.done + sum(night.pace.fraction for night in self.nights.values())
+        return extrapolate((now - self.began).total_seconds(), done / len(self.states))
 
     @property
     def done(self) -> int:
@@ -315,8 +339,12 @@ class _Backfill:
         self._runs = [run for run in found if _logical_date(run) in self._followed]
         # Airflow names a run by the end of its night.
         by_start = {f"{_logical_date(run):%Y-%m-%dT%H:%M}": run for run in self._runs}
+        begun = [run for run in self._runs if run["state"] != "queued" and run["start_date"]]
+        is_held_up = self._runs and not begun
         return BackfillProgress(
             states={start: run["state"] for start, run in by_start.items()},
+            began=min((datetime.fromisoformat(run["start_date"]) for run in begun), default=None),
+            waits=tuple(read_obstacles(self._client)) if is_held_up else (),
             nights={
                 start: read_progress(self._client, run["dag_run_id"])
                 for start, run in by_start.items()

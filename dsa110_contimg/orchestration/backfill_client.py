@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime, time
 from typing import Any
 
-import httpx
-
 from dsa110_contimg.errors import ContimgError, InputError
 from dsa110_contimg.orchestration.client import AirflowClient
 
@@ -129,11 +127,7 @@ class BackfillClient(AirflowClient):
         object
             As JSON; None if it has returned nothing, or has not run.
         """
-        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
-        response = self._request("GET", path, missing_ok=True)
-        if response.status_code == httpx.codes.NOT_FOUND:
-            return None
-        return self._json(response)["value"]
+        return self.xcom(dag_id, run_id, task_id, "return_value")
 
 
 def date_range(first: date, last: date) -> tuple[datetime, datetime]:

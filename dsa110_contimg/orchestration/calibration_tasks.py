@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from dsa110_contimg.calibration.models import SolveOutcome, SolveState
 from dsa110_contimg.errors import ContimgError, ScienceQualityError
@@ -16,6 +17,7 @@ from dsa110_contimg.orchestration.ms_requests import (
     ledger_of,
     work_on_ms,
 )
+from dsa110_contimg.orchestration.waiting import Awaited, clock, tell_awaited
 from dsa110_contimg.settings import get_settings
 from dsa110_contimg.storage.ms_access import ACCESS_LOG
 
@@ -183,6 +185,43 @@ def find_awaited(request: ImageRequest) -> list[str]:
         return []
     nearest = _nearest_groups(plan, group_id, settings.calibration_max_hours)
     return [group for group in nearest if not ledger.is_decided(group, anew=request.reprocess)]
+
+
+def is_ready(request: ImageRequest, context: Mapping[str, Any]) -> bool:
+    """Say whether an MS waits for no calibrator any more; if it does, tell for which.
+
+    Parameters
+    ----------
+    request : ImageRequest
+        The MS.
+    context : mapping
+        Airflow's, of the task that waits.
+
+    Returns
+    -------
+    bool
+        False if it waits.
+
+    Raises
+    ------
+    ContimgError
+        If the MS is not there.
+    """
+    awaited = find_awaited(request)
+    if awaited:
+        now = datetime.now(UTC)
+        since = context["ti"].get_first_reschedule_date(context) or now
+        until = since + timedelta(seconds=get_settings().calibration_wait_timeout_s)
+        told = Awaited(
+            date=request.night_of(request.group_id),
+            group_id=request.group_id,
+            sentence=f"awaits the solutions of {' and '.join(awaited)}, until "
+            f"{clock(until, now)} UTC at the latest",
+            since=since,
+            until=until,
+        )
+        tell_awaited(told, context["ti"])
+    return not awaited
 
 
 def apply(request: ImageRequest, purpose: str) -> str:

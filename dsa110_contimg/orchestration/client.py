@@ -291,6 +291,27 @@ class AirflowClient:
         )
         return [task for task in found if containing in task["dag_run_id"]]
 
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str) -> Any:
+        """Read what a task told Airflow.
+
+        Parameters
+        ----------
+        dag_id, run_id, task_id : str
+            The task.
+        key : str
+            What it told.
+
+        Returns
+        -------
+        object
+            As JSON; None if it has told nothing.
+        """
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
+        response = self._request("GET", path, missing_ok=True)
+        if response.status_code == httpx.codes.NOT_FOUND:
+            return None
+        return self._json(response)["value"]
+
     def set_paused(self, dag_id: str, *, paused: bool) -> None:
         """Stop a DAG from starting runs, or let it.
 

@@ -18,7 +18,9 @@ from dsa110_contimg.models import Model
 from dsa110_contimg.orchestration.client import FINISHED_STATES, AirflowClient
 from dsa110_contimg.orchestration.embedded import EmbeddedAirflow
 from dsa110_contimg.orchestration.following import ended_with_us, follow
-from dsa110_contimg.orchestration.runs import CONVERT_TASK, FAILED_STATES, IMAGE_DAG, NIGHT_DAG
+from dsa110_contimg.orchestration.pace import OVER_STATES, Pace, measure_pace
+from dsa110_contimg.orchestration.runs import CONVERT_TASK, IMAGE_DAG, IMAGE_TASK, NIGHT_DAG
+from dsa110_contimg.orchestration.waiting import read_obstacles, read_waits
 from dsa110_contimg.qa.models import NightReport
 from dsa110_contimg.qa.records import NightLedger
 from dsa110_contimg.settings import Settings
@@ -54,6 +56,10 @@ class NightProgress(Model):
     """Of these imaged or failed."""
     failed: int = 0
     """Tasks that failed."""
+    pace: Pace = Pace()
+    """What the remaining time is estimated from."""
+    waits: tuple[str, ...] = ()
+    """What is awaited, a sentence each."""
 
 
 class NightResult(Model):
@@ -188,11 +194,16 @@ def read_progress(client: AirflowClient, run_id: str) -> NightProgress:
     NightProgress
         Counts of groups, Measurement Sets and sources.
     """
-    converts = _mapped(client.task_instances(NIGHT_DAG, run_id), CONVERT_TASK)
+    of_night = client.task_instances(NIGHT_DAG, run_id)
+    converts = _mapped(of_night, CONVERT_TASK)
     of_sets = client.task_instances(IMAGE_DAG, containing=run_id)
     images = _mapped(of_sets, "image")
     done = Counter(task["task_id"] for task in of_sets if task["state"] == "success")
     failed = [task for task in [*converts, *of_sets] if task["state"] == "failed"]
+    tasks = [*of_night, *of_sets]
+    waits = read_waits(client, tasks)
+    if not any(task["state"] == "running" for task in tasks):
+        waits += read_obstacles(client)
     return NightProgress(
         groups=len(converts),
         groups_done=sum(_is_over(task) for task in converts),
@@ -202,6 +213,11 @@ def read_progress(client: AirflowClient, run_id: str) -> NightProgress:
         sources=len(images),
         sources_done=sum(_is_over(task) for task in images),
         failed=len(failed),
+        pace=measure_pace(
+            [(task["state"], _read_start(task)) for task in converts],
+            [task["state"] for task in _mapped(of_night, IMAGE_TASK)],
+        ),
+        waits=tuple(waits),
     )
 
 
@@ -212,7 +228,12 @@ def _mapped(tasks: list[dict[str, Any]], task_id: str) -> list[dict[str, Any]]:
 
 def _is_over(task: dict[str, Any]) -> bool:
     """Whether a task instance will not run again."""
-    return task["state"] in {"success", "skipped", *FAILED_STATES}
+    return task["state"] in OVER_STATES
+
+
+def _read_start(task: dict[str, Any]) -> datetime | None:
+    """Read when a task instance last started."""
+    return datetime.fromisoformat(task["start_date"]) if task["start_date"] else None
 
 
 def end_runs(client: AirflowClient, name: str) -> None:

@@ -19,6 +19,8 @@ from dsa110_contimg.settings import Settings
 NIGHT_DAG: Final = "nightly_transit"
 CONVERT_TASK: Final = "process.convert"
 """One instance for each group of a night."""
+IMAGE_TASK: Final = "process.image"
+"""Likewise: waits for the run on its Measurement Set."""
 IMAGE_DAG: Final = "image_ms"
 IMAGE_DAG_LAST_TASK: Final = "summary"
 """It runs when all others have ended, however they did."""

@@ -140,6 +140,15 @@ def test_a_group_before_the_transit_waits(
         return seconds(found)
 
     assert moment("solve", last, "end_date") <= moment("apply", first, "start_date")
+    # Meanwhile it said for what, and until when.
+    [waited] = [
+        task["dag_run_id"]
+        for task in tasks
+        if task["task_id"] == "calibrators"
+        and task["dag_run_id"].startswith(run_of[first["group_id"]])
+    ]
+    told = f"{first['group_id']} awaits the solutions of {last['group_id']}, until "
+    assert told in live.log(IMAGE_DAG, waited, "calibrators")
 
 
 @pytest.mark.parametrize("date", [EARLIER, LATER])

@@ -236,7 +236,7 @@ def test_pools_of_now(viewer: httpx.Client) -> None:
     html = viewer.get(f"{PREFIX}/now").text
     assert "default_pool" in html
     assert re.search(r"1\s*pool of Measurement Sets is idle", html)
-    assert "Airflow did not say" not in html
+    assert "Airflow did not answer" not in html
     assert "Airflow&#39;s database" not in html
 
 

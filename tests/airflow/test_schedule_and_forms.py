@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from support.live_airflow import LiveAirflow, Run, seconds
 
@@ -14,8 +17,10 @@ from dsa110_contimg.astrometry import meridian_icrs_deg
 from dsa110_contimg.catalog.sources import read_sources
 from dsa110_contimg.errors import InputError
 from dsa110_contimg.orchestration.embedded import EmbeddedAirflow
+from dsa110_contimg.orchestration.night import read_progress
 from dsa110_contimg.orchestration.runs import IMAGE_DAG, NIGHT_DAG
 from dsa110_contimg.orchestration.timetable import TransitSchedule
+from dsa110_contimg.orchestration.waiting import read_obstacles
 from dsa110_contimg.settings import Settings
 from dsa110_contimg.simulation.night import SimulationResult
 
@@ -201,6 +206,66 @@ def test_a_time_range_and_a_declination(live: LiveAirflow, run_again: Run, date:
     elsewhere = live.trigger(NIGHT_DAG, {**form, "dec_deg": 16.0}, name="elsewhere")
     assert live.finish(elsewhere) == ["success"]
     assert live.tasks(*elsewhere)["process.convert", -1]["state"] == "skipped"
+
+
+@contextmanager
+def arriving(file: Path) -> Iterator[None]:
+    """Let a file change again and again; it is gone at the end."""
+    is_there = threading.Event()
+
+    def write() -> None:
+        while not is_there.wait(0.2):
+            file.touch()
+
+    file.touch()
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        yield
+    finally:
+        is_there.set()
+        writer.join()
+        file.unlink()
+
+
+def test_what_a_night_waits_for_is_shown(
+    live: LiveAirflow, caught_up: list[dict[str, Any]]
+) -> None:
+    """By its page, which is there with its run; by what is running; and to the commands."""
+    day = "2020-02-10"
+    file = live.settings.raw_dir / f"{day}T08:04:54_sb00.hdf5"
+    with (
+        arriving(file),
+        httpx.Client(base_url=f"{live.airflow.url}/operator", trust_env=False) as browser,
+    ):
+        run = live.trigger(NIGHT_DAG, {"date": day}, name="waits")
+
+        def read(path: str) -> str:
+            answer = browser.get(path, headers={"Accept": "text/html"}, timeout=60)
+            assert answer.status_code == 200
+            return answer.text
+
+        def says(path: str, *words: str) -> bool:
+            page = read(path)
+            return all(word in page for word in words)
+
+        def awaited() -> bool:
+            return any(wait.startswith(files) for wait in read_progress(live.client, run[1]).waits)
+
+        assert "In progress" in read(f"/nights/{day}")
+        files = "waits for files: last change "
+        live.wait_until(lambda: says(f"/nights/{day}", files, "UTC, closes at "), files, 60)
+        assert f"/dags/{NIGHT_DAG}/runs/{run[1]}" in read(f"/nights/{day}")
+        live.wait_until(lambda: says("/now", "up for reschedule", f"night of {day}"), "/now", 60)
+
+        live.wait_until(awaited, "the command's line", 60)
+        live.client.set_paused(NIGHT_DAG, paused=True)
+        paused = f"{NIGHT_DAG} is paused in Airflow"
+        assert paused in read(f"/nights/{day}")
+        assert any(sentence.startswith(paused) for sentence in read_obstacles(live.client))
+        live.client.set_paused(NIGHT_DAG, paused=False)
+    assert live.finish(run) == ["success"]
+    assert f"the night {day} {files}" in live.log(*run, "settle")
 
 
 def test_an_ms_with_sources_as_text(live: LiveAirflow, run_again: Run, date: str) -> None:

@@ -5,9 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+
+from dsa110_contimg.cli.backfill import _LinePerChange
+from dsa110_contimg.orchestration.backfill import BackfillProgress
+from dsa110_contimg.orchestration.night import NightProgress
+from dsa110_contimg.orchestration.pace import Pace
 
 pytestmark = pytest.mark.unit
 
@@ -48,6 +54,29 @@ def test_an_airflow_that_is_not_there(tmp_path: Path) -> None:
     assert (result.returncode, result.stdout) == (1, "")
     assert "http://127.0.0.1:1 does not answer" in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_lines_say_what_is_awaited_and_how_long_the_rest_takes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Without a terminal; each thing once."""
+    begun = datetime.now(UTC) - timedelta(minutes=10)
+    waits = ("waits for files: last change 20:43:10 UTC, closes at 20:53:10",)
+    nights = [
+        NightProgress(waits=waits),
+        NightProgress(),  # it looks again
+        NightProgress(waits=waits),
+        NightProgress(groups=4, groups_done=2, pace=Pace(groups=4, finished=2, began=begun)),
+    ]
+    lines = _LinePerChange()
+    for night in nights:
+        lines.show(BackfillProgress(states={"N": "running"}, nights={"N": night}, began=begun))
+    unknown = "(remaining time not known yet: no group is done)"
+    assert [line[10:] for line in capsys.readouterr().err.splitlines()] == [
+        f"night of N  {waits[0]}",
+        f"night of N  running  groups 0/0, measured 0  {unknown}",
+        "night of N  running  groups 2/4, measured 0  (about 10 min left)",
+    ]
 
 
 def test_help_teaches(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_whoever_is_let_in_gets_them_all(addresses: list[str], reader: Reader) -
 
 def test_nothing_can_be_changed(addresses: list[str], settings: Settings) -> None:
     app = create_app(settings, refuse, GivenFacts(), prefix=PREFIX)
-    assert {method for route in app.routes for method in route.methods} == {"GET"}  # type: ignore[attr-defined]
+    assert {method for route in app.routes for method in route.methods} == {"GET", "HEAD"}  # type: ignore[attr-defined]
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_products_outside_of_the_work_directory_are_not_handed_out(
     night.image(group, "J1", draw=draw_plain, products_dir=str(elsewhere))
     write_report(night.ledger)
     html = reader.page(f"/nights/{DATE}/groups/{group}/sources/J1")
-    assert "stamp.png is on record, but not to be had" in html
+    assert "stamp.png is listed but cannot be opened" in html
     assert reader.get(f"/products/..%2f..%2felsewhere/stamp.png?night={DATE}").status_code == 404
 
 

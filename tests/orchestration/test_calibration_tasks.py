@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.planned_night import EARLY, EVENING, MORNING, NIGHT, NOON, request_for
 
 from dsa110_contimg.calibration.models import SolveOutcome, SolveState
 from dsa110_contimg.conversion.models import ConversionResult, ConversionState, GroupListing
-from dsa110_contimg.orchestration.calibration_tasks import find_awaited
+from dsa110_contimg.orchestration.calibration_tasks import find_awaited, is_ready
+from dsa110_contimg.orchestration.waiting import AWAITED_KEY, Awaited, clock
 from dsa110_contimg.qa.record_models import MsFailure
 from dsa110_contimg.qa.records import NightLedger
 from dsa110_contimg.settings import get_settings
@@ -35,6 +38,30 @@ def test_the_last_before_and_the_first_after_are_awaited(ask: Ask) -> None:
     assert ask(NOON) == [MORNING, EVENING]
     assert ask(f"{NIGHT}T00:30:00") == [EARLY]
     assert ask(f"{NIGHT}T23:00:00") == [EVENING]
+
+
+@pytest.mark.usefixtures("ledger")
+@pytest.mark.parametrize("first", [None, datetime.now(UTC) - timedelta(hours=1)])
+def test_it_is_told_what_is_awaited_and_until_when(tmp_path: Path, first: datetime | None) -> None:
+    """The wait began with the first look."""
+    told: dict[str, Any] = {}
+
+    class Task:
+        def get_first_reschedule_date(self, _: Any) -> datetime | None:
+            return first
+
+        def xcom_push(self, key: str, value: Any) -> None:
+            told[key] = value
+
+    assert not is_ready(request_for(tmp_path, NOON), {"ti": Task()})
+    awaited = Awaited.model_validate(told[AWAITED_KEY])
+    assert (awaited.date, awaited.group_id) == (NIGHT, NOON)
+    assert awaited.sentence.startswith(f"awaits the solutions of {MORNING} and {EVENING}, until ")
+    now = datetime.now(UTC)
+    assert abs(awaited.since - (first or now)) < timedelta(seconds=5)
+    limit = timedelta(seconds=get_settings().calibration_wait_timeout_s)
+    assert awaited.until == awaited.since + limit
+    assert f"until {clock(awaited.until, now)} UTC at the latest" in awaited.sentence
 
 
 def test_a_transit_waits_for_itself_alone(ask: Ask) -> None:

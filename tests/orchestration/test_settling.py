@@ -13,6 +13,7 @@ from dsa110_contimg.conversion.models import ConversionResult, ConversionState
 from dsa110_contimg.orchestration.runs import Night, plan_night
 from dsa110_contimg.orchestration.settling import has_settled, judge_arrival
 from dsa110_contimg.orchestration.transit_tasks import discover_groups, night_ledger
+from dsa110_contimg.orchestration.waiting import AWAITED_KEY, Awaited, clock
 from dsa110_contimg.qa.models import GroupOutcome, Verdict
 from dsa110_contimg.qa.record_models import Arrival
 from dsa110_contimg.qa.report import write_report
@@ -73,6 +74,49 @@ def test_every_way_of_arriving_counts(night: Night, incoming: Path, change: Any)
     [file] = incoming.iterdir()
     assert file.stat().st_ctime >= first_s
     assert judge(night, file.stat().st_ctime + SETTLE_S / 2) is None
+
+
+class Told:
+    """Takes what a task tells Airflow."""
+
+    def __init__(self) -> None:
+        self.said: dict[str, Any] = {}
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.said[key] = value
+
+    def awaited(self) -> Awaited:
+        return Awaited.model_validate(self.said[AWAITED_KEY])
+
+
+@pytest.mark.parametrize("is_patient", [True, False], ids=["settle", "patience"])
+def test_it_is_told_what_is_awaited_since_when_and_until_when(
+    night: Night, incoming: Path, caplog: pytest.LogCaptureFixture, is_patient: bool
+) -> None:
+    last = datetime.fromtimestamp(arrive(incoming, "2026-01-25T08:04:54_sb00.hdf5"), UTC)
+    closes = last + timedelta(seconds=SETTLE_S)
+    since = last - timedelta(seconds=0.0 if is_patient else TIMEOUT_S - 60.0)
+    until = closes if is_patient else since + timedelta(seconds=TIMEOUT_S)
+    ti = Told()
+    with caplog.at_level("INFO"):
+        assert not has_settled(night, since, ti)
+    told = ti.awaited()
+    assert (told.date, told.group_id, told.since) == (night.date, None, since)
+    assert abs(told.until - until) < timedelta(milliseconds=1)
+    now = datetime.now(UTC)
+    assert told.sentence == (
+        f"waits for files: last change {clock(last, now)} UTC, closes at {clock(until, now)}"
+    )
+    assert f"the night {night.date} {told.sentence}" in caplog.text
+
+
+def test_a_night_without_files_says_that_none_has_come(incoming: Path) -> None:
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    night = plan_night({"date": f"{yesterday:%Y-%m-%d}"}, None, None, get_settings())
+    night = night.model_copy(update={"end": datetime.now(UTC)})
+    ti = Told()
+    assert not has_settled(night, datetime.now(UTC), ti)
+    assert ti.awaited().sentence.startswith("waits for files: none has come, closes at ")
 
 
 @pytest.mark.parametrize(

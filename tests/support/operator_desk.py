@@ -14,6 +14,8 @@ from dsa110_contimg.operator_page.access import Visitor
 from dsa110_contimg.operator_page.airflow_state import NightRun, PoolLine, TaskLine, task_path
 from dsa110_contimg.operator_page.app import create_app
 from dsa110_contimg.operator_page.late import PREFIX
+from dsa110_contimg.operator_page.waits import Wait
+from dsa110_contimg.orchestration.pace import Pace
 from dsa110_contimg.settings import Settings
 
 STARTED = datetime(2026, 1, 25, 13, 4, 5, tzinfo=UTC)
@@ -27,6 +29,8 @@ class GivenFacts:
     runs: list[NightRun] = field(default_factory=list)
     tasks: list[TaskLine] = field(default_factory=list)
     pools: list[PoolLine] = field(default_factory=list)
+    waits: list[Wait] = field(default_factory=list)
+    pace: Pace = field(default_factory=Pace)
     is_down: bool = False
 
     def _check(self) -> None:
@@ -44,6 +48,14 @@ class GivenFacts:
     def list_group_tasks(self, *_: str | None) -> list[TaskLine]:
         self._check()
         return self.tasks
+
+    def list_waits(self) -> list[Wait]:
+        self._check()
+        return self.waits
+
+    def read_pace(self, _: str) -> Pace:
+        self._check()
+        return self.pace
 
     def list_pools(self) -> list[PoolLine]:
         self._check()
@@ -99,7 +111,9 @@ class Reader:
         self.root = FastAPI()
         self.root.mount(PREFIX, create_app(settings, admit, self.facts, prefix=PREFIX))
 
-    def get(self, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
+    def get(
+        self, path: str, headers: dict[str, str] | None = None, method: str = "GET"
+    ) -> httpx.Response:
         """Ask for an address below the prefix, or for a whole one that a page names."""
 
         async def ask() -> httpx.Response:
@@ -107,7 +121,8 @@ class Reader:
             url = "http://airflow.test"
             async with httpx.AsyncClient(transport=transport, base_url=url) as client:
                 whole = path if path.startswith(PREFIX) else f"{PREFIX}{path}"
-                return await client.get(whole, headers=HTML if headers is None else headers)
+                given = HTML if headers is None else headers
+                return await client.request(method, whole, headers=given)
 
         return asyncio.run(ask())
 
