@@ -115,6 +115,8 @@ def test_one_set_alone_is_worse_and_the_next_begins_from_the_flags_as_flagged(
     assert borrowed.sentence == f"borrowed from {gaps.set_id} (0.5 h earlier)"
     # A twelfth of the antennas is in 22 of 132 baselines; and a window of 14.
     assert borrowed.flagged_after == pytest.approx(1 - 10 / 12 * 13 / 14, abs=0.01)
+    assert np.mean(borrowed.flagged_by_window) == pytest.approx(borrowed.flagged_after)
+    assert sorted(borrowed.flagged_by_window)[-2:] == pytest.approx([2 / 12, 1.0], abs=0.01)
     [lost] = station_ids(ms, transits.sets[transits.before].refant)
     flags = read_column(ms, "FLAG")
     assert flags[read_column(ms, "ANTENNA1") == lost].all()
