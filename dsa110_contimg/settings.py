@@ -84,6 +84,11 @@ class Settings(BaseSettings):
     )
     conversion_workers: int = Field(2, ge=1, description="Fill workers of one conversion.")
     conversion_timeout_s: float = Field(900.0, gt=0, description="Limit for one group.")
+    header_contradictions: Literal["refuse", "warn"] = Field(
+        "refuse",
+        description="Whether a group whose headers contradict themselves (UVW, antenna positions, "
+        "site, pointing, times) fails, or is converted with a warning.",
+    )
     imaging_timeout_s: float = Field(1800.0, gt=0, description="Limit for one source in one MS.")
     ms_lock_timeout_s: float = Field(
         600.0, gt=0, description="How long a task waits for another holder of its MS."

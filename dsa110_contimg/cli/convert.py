@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -34,6 +34,13 @@ def convert(
     again: Annotated[
         bool, typer.Option("--again", help="Convert also what is there and checks out.")
     ] = False,
+    header_contradictions: Annotated[
+        Literal["refuse", "warn"] | None,
+        typer.Option(
+            help="Whether a group whose headers contradict themselves fails, or is converted "
+            "with a warning. [default: from the settings]"
+        ),
+    ] = None,
     json_output: Annotated[
         bool, typer.Option("--json", help="Print the results as JSON on standard output.")
     ] = False,
@@ -71,6 +78,7 @@ def convert(
         max_workers=workers,
         stage_to_tmpfs=tmpfs,
         scratch_dir=scratch_dir,
+        header_contradictions=header_contradictions,
         skip_existing=not again,
         progress=show,
     )

@@ -12,7 +12,12 @@ from dsa110_contimg.conversion.diagnosis import (
     explain_failure,
 )
 from dsa110_contimg.conversion.filenames import subband_label
-from dsa110_contimg.conversion.models import GroupState, Manifest, SubbandGroup
+from dsa110_contimg.conversion.models import (
+    GroupState,
+    HeaderContradictions,
+    Manifest,
+    SubbandGroup,
+)
 from dsa110_contimg.errors import InputError, TransientError, name_os_error
 from dsa110_contimg.instrument import N_SUBBANDS
 from dsa110_contimg.models import Model
@@ -52,6 +57,8 @@ class WriterOptions(Model):
     """Limit for the child that writes, in seconds."""
     log_dir: Path
     """Directory of the child's log."""
+    header_contradictions: HeaderContradictions = "refuse"
+    """What to do with headers that contradict themselves."""
 
 
 class DirectSubbandWriter:
@@ -76,6 +83,8 @@ class DirectSubbandWriter:
             Limit for the child that writes, in seconds; default from the settings.
         log_dir : Path
             Directory of the child's log; default from the settings.
+        header_contradictions : {"refuse", "warn"}
+            What to do with headers that contradict themselves; default from the settings.
 
     Raises
     ------
@@ -99,6 +108,8 @@ class DirectSubbandWriter:
             workers=kwargs.pop("max_workers", None) or settings.conversion_workers,
             timeout_s=kwargs.pop("timeout_s", None) or settings.conversion_timeout_s,
             log_dir=kwargs.pop("log_dir", None) or settings.logs_dir / "conversion",
+            header_contradictions=kwargs.pop("header_contradictions", None)
+            or settings.header_contradictions,
         )
         if kwargs:
             raise InputError(
@@ -140,6 +151,7 @@ class DirectSubbandWriter:
             written = sandbox.path / self.ms_path.name
             with clock.stage("write"):
                 report = self._write_in_child(written, provenance.inputs, need_bytes)
+            sandbox.warnings += report.warnings
             sandbox.warnings += check_unchanged(provenance.inputs)
             data_files = list_data_files(written)
             sandbox.warnings += publish_tree(written, self.ms_path, clock, read_only=True)
@@ -176,6 +188,7 @@ class DirectSubbandWriter:
                     files=self._files,
                     ms_path=written,
                     workers=self.options.workers,
+                    header_contradictions=self.options.header_contradictions,
                 ),
                 timeout_s=self.options.timeout_s,
                 log_path=self.options.log_dir / f"{written.parent.name}.log",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from dsa110_contimg import instrument
 
+NAME_MARGIN = timedelta(seconds=instrument.FILENAME_JITTER_S + instrument.GROUP_DURATION_S)
+"""How far a file name may lie from the start of its data."""
 _NAME = re.compile(
     r"(?P<stamp>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)_sb(?P<subband>\d\d)(?P<open>_incomplete)?\.hdf5",
     re.ASCII,

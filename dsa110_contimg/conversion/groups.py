@@ -15,7 +15,7 @@ from statistics import median_low
 from typing import TypeVar
 
 from dsa110_contimg import instrument
-from dsa110_contimg.conversion.filenames import SubbandName, subband_label
+from dsa110_contimg.conversion.filenames import NAME_MARGIN, SubbandName, subband_label
 from dsa110_contimg.conversion.models import (
     GroupListing,
     GroupState,
@@ -31,8 +31,6 @@ T = TypeVar("T")
 _SAME_START = timedelta(seconds=instrument.INTEGRATION_TIME_S / 2)
 """Starts nearer than this are one observation; the next one begins 309 s later."""
 _JITTER = timedelta(seconds=instrument.FILENAME_JITTER_S)
-_NAME_MARGIN = timedelta(seconds=instrument.FILENAME_JITTER_S + instrument.GROUP_DURATION_S)
-"""How far a file name may lie from the start of its data without remark."""
 
 
 @dataclass(frozen=True)
@@ -285,7 +283,7 @@ class _Observation:
                 found.append((file, f"has a name {seconds:+.0f} s from those of its group"))
         found.sort(key=lambda item: (item[0].name.subband, str(item[0].path)))
         problems = [f"{file.name.label}: {file.path.name} {reason}" for file, reason in found]
-        if abs(middle - self.start) > _NAME_MARGIN:
+        if abs(middle - self.start) > NAME_MARGIN:
             problems.append(
                 f"the file names lie {(middle - self.start).total_seconds():+.0f} s from the "
                 "start of the data; the headers' time is taken"
@@ -361,6 +359,6 @@ class _Interval:
 
     def is_near(self, stamp: datetime) -> bool:
         """Whether a file of this name may belong to a group of the interval."""
-        return (self.start is None or stamp >= self.start - _NAME_MARGIN) and (
-            self.end is None or stamp < self.end + _NAME_MARGIN
+        return (self.start is None or stamp >= self.start - NAME_MARGIN) and (
+            self.end is None or stamp < self.end + NAME_MARGIN
         )

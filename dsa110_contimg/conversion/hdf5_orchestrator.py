@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from dsa110_contimg.conversion.direct_subband import WRITER_NAME, DirectSubbandWriter
 from dsa110_contimg.conversion.groups import find_groups
 from dsa110_contimg.conversion.latecomers import describe_changes
@@ -16,6 +18,7 @@ from dsa110_contimg.conversion.models import (
     ConversionResult,
     ConversionState,
     GroupState,
+    HeaderContradictions,
     SubbandGroup,
 )
 from dsa110_contimg.errors import ContimgError, InputError, TransientError, name_os_error
@@ -50,6 +53,10 @@ class ConversionOptions(Model):
     """How long to wait for another process that holds the MS, in seconds."""
     log_dir: Path
     """Directory of the logs of the children."""
+    header_contradictions: HeaderContradictions = Field(
+        default_factory=lambda: get_settings().header_contradictions
+    )
+    """Refuse headers that contradict themselves, or convert them with a warning."""
     skip_existing: bool = True
     """Skip a group whose MS has a manifest that checks out, or was removed by housekeeping, if it
     was made of what there is now."""
@@ -136,6 +143,7 @@ def _convert(options: ConversionOptions) -> ConversionResult:
             max_workers=options.workers,
             timeout_s=options.timeout_s,
             log_dir=options.log_dir,
+            header_contradictions=options.header_contradictions,
         )
         writer.write()
     anew = f"made anew: {stale}" if stale else ""
@@ -155,6 +163,7 @@ def convert_subband_groups_to_ms(
     tmpfs_path: str | Path | None = None,
     skip_existing: bool = True,
     checkpoint_file: str | Path | None = None,
+    header_contradictions: HeaderContradictions | None = None,
     writer: str = WRITER_NAME,
     progress: Progress | None = None,
     **unknown: Any,
@@ -183,6 +192,9 @@ def convert_subband_groups_to_ms(
         Skip what has a manifest that checks out.
     checkpoint_file : path, optional
         JSON file that is rewritten after every group with all results so far.
+    header_contradictions : {"refuse", "warn"}, optional
+        Whether a group whose headers contradict themselves fails, or is converted with a
+        warning; default from the settings.
     writer : str
         ``"parallel-subband"`` (also ``"direct-subband"``, ``"auto"``): the one there is.
     progress : callable, optional
@@ -224,6 +236,7 @@ def convert_subband_groups_to_ms(
                 timeout_s=settings.conversion_timeout_s,
                 lock_timeout_s=settings.ms_lock_timeout_s,
                 log_dir=log_dir,
+                header_contradictions=header_contradictions or settings.header_contradictions,
                 skip_existing=skip_existing,
             )
             results.append(_convert_or_explain(options))

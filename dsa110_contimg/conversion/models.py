@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import Field
 
 from dsa110_contimg.instrument import MIN_SUBBANDS_SEMI_COMPLETE, N_SUBBANDS
 from dsa110_contimg.models import Model
 from dsa110_contimg.provenance import Provenance
+
+HeaderContradictions = Literal["refuse", "warn"]
+"""What a conversion does with headers that contradict themselves."""
 
 
 class GroupState(StrEnum):
@@ -147,5 +151,7 @@ class Manifest(Model):
     """Path inside the MS to size in bytes of each data file."""
     stage_seconds: dict[str, float]
     """Wall time per stage of the conversion."""
+    warnings: list[str] = Field(default_factory=list)
+    """What the headers say twice, and not alike."""
     provenance: Provenance
     """Versions, options and inputs."""

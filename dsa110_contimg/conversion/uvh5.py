@@ -327,6 +327,7 @@ _COMPARISONS: dict[str, Callable[[SubbandHeader, SubbandHeader], bool]] = {
     "set of antenna positions": lambda a, b: _close(
         a.antenna_positions_m, b.antenna_positions_m, LENGTH_TOLERANCE_M
     ),
+    "set of UVW": lambda a, b: _close(a.uvw_m, b.uvw_m, LENGTH_TOLERANCE_M),
     "site": lambda a, b: (
         abs(a.latitude_deg - b.latitude_deg) <= _ANGLE_TOLERANCE_DEG
         and abs(a.longitude_deg - b.longitude_deg) <= _ANGLE_TOLERANCE_DEG

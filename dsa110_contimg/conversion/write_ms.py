@@ -11,12 +11,13 @@ import numpy as np
 from astropy import units
 from astropy.coordinates import EarthLocation
 
+from dsa110_contimg.conversion.agreement import find_contradictions
 from dsa110_contimg.conversion.bulk import BulkFiles
 from dsa110_contimg.conversion.diagnosis import check_open_files
 from dsa110_contimg.conversion.fill import BaselineTable, start_fill
 from dsa110_contimg.conversion.geometry import GroupGeometry, group_geometry
 from dsa110_contimg.conversion.layout import MsLayout
-from dsa110_contimg.conversion.models import SpectralWindow
+from dsa110_contimg.conversion.models import HeaderContradictions, SpectralWindow
 from dsa110_contimg.conversion.selfcheck import check_ms
 from dsa110_contimg.conversion.skeleton import make_skeleton
 from dsa110_contimg.conversion.uvh5 import SubbandHeader, check_consistent, read_header
@@ -36,6 +37,8 @@ class WriteMsOptions(Model):
     """The MS to make, inside a sandbox; must not exist."""
     workers: int
     """Fill workers."""
+    header_contradictions: HeaderContradictions = "refuse"
+    """What to do with a header that contradicts itself."""
 
 
 class WriteMsReport(Model):
@@ -53,6 +56,8 @@ class WriteMsReport(Model):
     """Length of the observation in seconds."""
     stage_seconds: dict[str, float]
     """Wall time per stage."""
+    warnings: list[str]
+    """What the headers say twice, and not alike."""
 
 
 def write_ms(options: WriteMsOptions) -> WriteMsReport:
@@ -87,6 +92,7 @@ def write_ms(options: WriteMsOptions) -> WriteMsReport:
             # All files are alike, or are refused: the space can be taken while they are read.
             reserving = pool.submit(bulk.reserve, len(options.files) * first.data_shape[0])
             headers = _check_alike([first, *map(read_header, options.files[1:])])
+            warnings = _check_agreement(headers, options.header_contradictions)
             layout, geometry, baselines = _plan(options.group_id, headers)
         inputs = [header.path for header in headers]
         with clock.stage("skeleton"):
@@ -117,6 +123,7 @@ def write_ms(options: WriteMsOptions) -> WriteMsReport:
         start_utc=_typical(headers).start_utc.isoformat(timespec="milliseconds"),
         duration_s=len(layout.times_jd) * layout.integration_time_s,
         stage_seconds=clock.seconds,
+        warnings=warnings,
     )
 
 
@@ -132,6 +139,20 @@ def _check_alike(headers: Sequence[SubbandHeader]) -> list[SubbandHeader]:
             remedy="remove the odd file from the input directory, or fetch it again",
         )
     return headers
+
+
+def _check_agreement(
+    headers: Sequence[SubbandHeader], header_contradictions: HeaderContradictions
+) -> list[str]:
+    """Refuse headers that contradict themselves, or say in what."""
+    found = find_contradictions(_typical(headers), headers)
+    if header_contradictions == "refuse" and any(one.is_grave for one in found):
+        raise InputError(
+            f"the headers contradict themselves: {'; '.join(one.sentence for one in found)}",
+            reason="contradictory_header",
+            remedy="mend the headers; or, if they are right, set header_contradictions to 'warn'",
+        )
+    return [f"the headers contradict themselves: {one.sentence}" for one in found]
 
 
 def _typical(headers: Sequence[SubbandHeader]) -> SubbandHeader:
