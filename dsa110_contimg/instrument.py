@@ -5,6 +5,7 @@ The values are those that real DSA-110 files bear; see ``docs/instrument.md``.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import numpy as np
@@ -50,6 +51,9 @@ SEFD_JY: Final = 6500.0
 TELESCOPE_NAME: Final = "OVRO_MMA"
 """As the files bear it; CASA's observatory table knows it, and does not know ``DSA-110``."""
 INSTRUMENT_NAME: Final = "DSA"
+PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,31}", re.ASCII)
+"""What the name of an antenna or of the telescope may be: nothing that means something to CASA's
+selections, a shell, a path or mark-up."""
 SITE_LATITUDE_DEG: Final = 37.2334051
 SITE_LONGITUDE_DEG: Final = -118.283
 SITE_ALTITUDE_M: Final = 1188.0519

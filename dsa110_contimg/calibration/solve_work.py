@@ -19,7 +19,12 @@ from dsa110_contimg.imaging.private_copy import PrivateCopy
 from dsa110_contimg.models import AbsolutePath, Model
 from dsa110_contimg.stages import StageClock
 from dsa110_contimg.visibilities.models import MsInfo, SpwInfo
-from dsa110_contimg.visibilities.ms_info import open_table
+from dsa110_contimg.visibilities.ms_info import (
+    antenna_label,
+    label_antennas,
+    open_table,
+    read_station_names,
+)
 from dsa110_contimg.visibilities.subtract import predict_window
 from dsa110_contimg.visibilities.window import Window, read_window
 
@@ -125,11 +130,14 @@ def solve_in_child(work: SolveWork) -> Solved:
             f"no window of {work.ms_path} can be solved: {next(iter(failures.values()))}",
             reason="nothing_to_solve",
         )
+    names = read_station_names(work.ms_path)
     references = choose_references(work, share)
     kinds = _solve(work, copy.path, references, windows, clock)
+    for kind in kinds:
+        label_antennas(work.tables_dir / kind, names)
     return Solved(
         kinds=kinds,
-        references=references,
+        references=[names[antenna] for antenna in references],
         antennas=np.flatnonzero(share).tolist(),
         windows=windows,
         failures=failures,
@@ -164,7 +172,7 @@ def _add(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> npt.ND
     return total
 
 
-def choose_references(work: SolveWork, share: npt.NDArray[np.float64]) -> list[str]:
+def choose_references(work: SolveWork, share: npt.NDArray[np.float64]) -> list[int]:
     """Rank reference antennas: nearly all of their data there, and near the array's centre.
 
     Parameters
@@ -176,25 +184,24 @@ def choose_references(work: SolveWork, share: npt.NDArray[np.float64]) -> list[s
 
     Returns
     -------
-    list of str
-        By name, best first; the antenna that was asked for is the first.
+    list of int
+        Ids, best first; the antenna that was asked for is the first.
     """
     with open_table(work.ms_path, "ANTENNA") as antennas:
-        names = [str(name) for name in antennas.getcol("NAME")]
         position_m = antennas.getcol("POSITION")
     present = np.flatnonzero(share)
     center_m = np.median(position_m[present], axis=0)
     good = present[share[present] >= _NEARLY_WHOLE * share.max()]
     distance_m = np.linalg.norm(position_m[good] - center_m, axis=1)
-    ranked = [names[antenna] for antenna in good[np.argsort(distance_m, kind="stable")]]
-    wanted = work.strategy.refant
-    if wanted is not None:
-        ranked = [wanted, *(name for name in ranked if name != wanted)]
+    ranked: list[int] = good[np.argsort(distance_m, kind="stable")].tolist()
+    if work.strategy.refant is not None:
+        wanted = read_station_names(work.ms_path).index(work.strategy.refant)
+        ranked = [wanted, *(antenna for antenna in ranked if antenna != wanted)]
     return ranked[:_N_REFERENCES]
 
 
 def _solve(
-    work: SolveWork, ms_path: Path, references: list[str], windows: list[int], clock: StageClock
+    work: SolveWork, ms_path: Path, references: list[int], windows: list[int], clock: StageClock
 ) -> list[TableKind]:
     """Solve for delay, bandpass and gain, each on top of the ones before."""
     casatasks = open_casatasks()
@@ -202,7 +209,7 @@ def _solve(
     n_spws = 1 + max(windows)
     shared: dict[str, Any] = {
         "vis": str(ms_path),
-        "refant": ",".join(references),
+        "refant": ",".join(map(antenna_label, references)),
         "minsnr": strategy.min_snr,
         "uvrange": f">{strategy.min_baseline_m}m" if strategy.min_baseline_m else "",
         "parang": False,

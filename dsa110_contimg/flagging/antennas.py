@@ -54,7 +54,40 @@ def find_dead_antennas(
             worst = ratio[antenna, np.argmax(distance[antenna])]
             sentence = f"the power of its {what} is {worst:.2g} times the array's median"
             dead.setdefault(int(antenna), sentence)
-    return [DeadAntenna(name=names[antenna], reason=dead[antenna]) for antenna in sorted(dead)]
+    return [
+        DeadAntenna(name=names[antenna], antenna_id=antenna, reason=dead[antenna])
+        for antenna in sorted(dead)
+    ]
+
+
+def flag_antennas(ms_path: Path, spws: list[SpwInfo], antennas: list[int]) -> None:
+    """Flag all data of some antennas.
+
+    By id, without a selection in CASA's syntax: that one prefers names, which may be blank,
+    shared by antennas, or the number of another one.
+
+    Parameters
+    ----------
+    ms_path : Path
+        The MS, held and writable.
+    spws : list of SpwInfo
+        Its windows.
+    antennas : list of int
+        Ids.
+    """
+    from casacore.tables import table
+
+    with table(str(ms_path), readonly=False, ack=False) as ms:
+        touched = np.isin(ms.getcol("ANTENNA1"), antennas)
+        touched |= np.isin(ms.getcol("ANTENNA2"), antennas)
+        description = ms.getcol("DATA_DESC_ID")
+        for spw in spws:
+            rows = np.flatnonzero(touched & (description == spw.data_desc_id))
+            if not len(rows):
+                continue
+            selected = ms.selectrows(rows)
+            selected.putcol("FLAG", np.ones_like(selected.getcol("FLAG")))
+            selected.putcol("FLAG_ROW", np.ones(len(rows), bool))
 
 
 def _median(values: FloatArray) -> FloatArray:

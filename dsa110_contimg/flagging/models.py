@@ -67,6 +67,8 @@ class DeadAntenna(Model):
 
     name: str
     """Its name."""
+    antenna_id: int | None = None
+    """Its id; older records have none."""
     reason: str
     """Why, with the figures."""
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from dsa110_contimg.casa.door import open_casatasks
 from dsa110_contimg.errors import ScienceQualityError, TransientError
-from dsa110_contimg.flagging.antennas import find_dead_antennas
+from dsa110_contimg.flagging.antennas import find_dead_antennas, flag_antennas
 from dsa110_contimg.flagging.aoflagger import run_aoflagger
 from dsa110_contimg.flagging.clip import find_clip_limit
 from dsa110_contimg.flagging.models import DeadAntenna, Flagger, FlagStrategy, FlagSummary
@@ -89,10 +89,12 @@ def flag_in_child(work: FlagWork) -> Flagged:
                 work.ms_path, work.spws, power_ratio=work.strategy.dead_power_ratio
             )
             before = summarize_flags(work.ms_path, work.spws)
+            ids = [antenna.antenna_id for antenna in dead if antenna.antenna_id is not None]
+            flag_antennas(work.ms_path, work.spws, ids)
         # tfcrop and rflag only see flags that are in the MS. Without the strong interference
         # they are more sensitive, and spare its neighbours in time, which share its window.
         with clock.stage("clip"):
-            flagdata(_obvious(work, dead))
+            flagdata(_obvious(work))
         with clock.stage(work.strategy.flagger.value):
             _find_interference(work, flagdata)
         with clock.stage("flag versions again"):
@@ -149,22 +151,19 @@ def _remove_corrected(work: FlagWork) -> None:
 
 
 def _check(work: FlagWork, dead: list[DeadAntenna], after: FlagSummary) -> None:
-    """See that what was to be flagged whole is: flagdata passes over what it does not know."""
+    """See that what was to be flagged whole is."""
     missed = [antenna.name for antenna in dead if after.by_antenna.get(antenna.name, 1.0) < 1.0]
     if missed:
         raise ScienceQualityError(
-            f"flagdata ended without an error, but did not flag the dead antenna(s) "
+            f"no program complained, but data are unflagged of the dead antenna(s) "
             f"{', '.join(missed)} of {work.ms_path}",
             reason="not_flagged",
         )
 
 
-def _obvious(work: FlagWork, dead: list[DeadAntenna]) -> list[str]:
+def _obvious(work: FlagWork) -> list[str]:
     """Write the commands for what needs no search."""
     commands = ["mode='manual' autocorr=True", "mode='clip' clipzeros=True"]
-    if dead:
-        # CASA takes a number for the name of an antenna before it takes it for an id.
-        commands.append(f"mode='manual' antenna='{','.join(antenna.name for antenna in dead)}'")
     limit = find_clip_limit(work.ms_path, work.spws, sigma=work.strategy.clip_sigma)
     return [*commands, _command("clip", clipminmax=f"[0,{limit:.6g}]")]
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dsa110_contimg.catalog.sources import Source
+from dsa110_contimg.visibilities.ms_info import label_antennas
 from dsa110_contimg.visibilities.window import Window
 
 _COPIED_SUBTABLES = (
@@ -27,6 +28,9 @@ _TILED = {"DATA": "complex", "FLAG": "boolean", "WEIGHT_SPECTRUM": "float"}
 class PrivateCopy:
     """An MS that is written window by window, with the ids of the original.
 
+    Its antennas are named after their ids (`antenna_label`): whatever names they have in the
+    original, CASA finds the one that is meant.
+
     Parameters
     ----------
     path : Path
@@ -42,6 +46,7 @@ class PrivateCopy:
         _make_main_table(path)
         for name in _COPIED_SUBTABLES:
             _copy_subtable(original / name, path / name)
+        label_antennas(path)
         _set_center(path, source)
 
     def append(self, window: Window) -> None:

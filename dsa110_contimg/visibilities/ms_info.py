@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dsa110_contimg import instrument
 from dsa110_contimg.errors import InputError
 from dsa110_contimg.provenance import InputFile
 from dsa110_contimg.visibilities.models import MsInfo, SpwInfo
@@ -18,6 +21,7 @@ _READABLE_FRAMES = ("J2000", "ICRS")
 _VOLATILE_FILE = "table.lock"
 """casacore rewrites it on every open."""
 _N_SPREAD = 4
+_NOT_PLAIN = re.compile(r"[^\w.+-]", re.ASCII)
 
 
 @contextmanager
@@ -75,7 +79,9 @@ def read_ms_info(ms_path: Path) -> MsInfo:
 
 
 def read_station_names(ms_path: Path) -> list[str]:
-    """List the stations of an MS.
+    """List the stations of an MS by names that tell them apart.
+
+    Names are for people: other programs get ids, or `antenna_label`.
 
     Parameters
     ----------
@@ -85,10 +91,51 @@ def read_station_names(ms_path: Path) -> list[str]:
     Returns
     -------
     list of str
-        Names, in order of id.
+        Names, in order of id. One that is blank, not plain text, or that of several stations
+        has its id added, as ``name#id``.
     """
     with open_table(ms_path, "ANTENNA") as antennas:
-        return [str(name) for name in antennas.getcol("NAME")]
+        names = [str(name).strip() for name in antennas.getcol("NAME")]
+    count = Counter(names)
+    return [
+        name
+        if count[name] == 1 and instrument.PLAIN_NAME.fullmatch(name)
+        else f"{_NOT_PLAIN.sub('_', name)}#{number}"
+        for number, name in enumerate(names)
+    ]
+
+
+def antenna_label(antenna_id: int) -> str:
+    """Name an antenna for CASA, which takes a number for a name before it takes it for an id.
+
+    Parameters
+    ----------
+    antenna_id : int
+        Its id.
+
+    Returns
+    -------
+    str
+        A name without meaning in CASA's syntax of selections.
+    """
+    return f"id{antenna_id}"
+
+
+def label_antennas(path: Path, names: Sequence[str] | None = None) -> None:
+    """Rename the antennas of a table of our own.
+
+    Parameters
+    ----------
+    path : Path
+        An MS or a calibration table.
+    names : sequence of str, optional
+        The names, in order of id; default `antenna_label`.
+    """
+    from casacore.tables import table
+
+    with table(str(path / "ANTENNA"), readonly=False, ack=False) as antennas:
+        labels = names or [antenna_label(row) for row in range(antennas.nrows())]
+        antennas.putcol("NAME", list(labels))
 
 
 def read_antennas(ms_path: Path) -> tuple[list[str], list[int]]:

@@ -16,6 +16,7 @@ from support.calibrator_transits import (
     copy_ms,
     flag_rows,
     registry_url,
+    rename_antennas,
     station_ids,
 )
 
@@ -106,7 +107,7 @@ def test_delays_and_a_reference_antenna_by_name(transits, delayed):
     delay = solutions_of(delayed, TableKind.DELAY)
     assert [one.kind for one in delayed.tables] == ["delay", "bandpass", "gain"]
     assert delayed.refant == "33"
-    # CASA would have taken 33 for an id, which is the antenna named 34, if it could not be a name.
+    # Not the antenna of id 33, which is named 34.
     gain = solutions_of(delayed, TableKind.GAIN)
     assert set(gain.reference) == set(station_ids(transits.before, "33"))
     true_ns = {
@@ -122,6 +123,27 @@ def test_delays_and_a_reference_antenna_by_name(transits, delayed):
             # A turn in 188 MHz is 5.3 ns; over so many visibilities a phase is good to 0.01 deg,
             # but CASA's search has a grid of its own.
             assert delay.values[row, 0, column] == pytest.approx(expected, abs=0.02)
+
+
+def test_names_mean_nothing_to_casa(transits, tmp_path):
+    """Names that are blank, shared, wildcards or another's id: the same solutions."""
+    ms = copy_ms(transits.before, tmp_path)
+    expected = transits.sets[transits.before]
+    ids = station_ids(ms, *expected.antennas)
+    odd = ["*", "", "!3", "", "1~5", "a,b", "1&&2", "<b>", "33", "33", "$x$", "0"]
+    rename_antennas(ms, dict(zip(ids, odd, strict=True)))
+    [refant] = station_ids(transits.before, expected.refant)
+    found = solve_ms(options(transits, ms, tmp_path))
+    assert found.refant == found.array[refant]
+    assert len(set(found.array)) == len(found.array)
+    assert len(found.antennas) == N_ANTENNAS
+    for kind in (TableKind.BANDPASS, TableKind.GAIN):
+        one, other = solutions_of(expected, kind), solutions_of(found, kind)
+        assert set(other.reference) == {refant}
+        assert np.array_equal(one.values, other.values)
+        assert np.array_equal(one.flagged, other.flagged)
+    with table(str(Path(found.directory) / "gain" / "ANTENNA"), ack=False) as antennas:
+        assert antennas.getcol("NAME") == found.array
 
 
 def test_quality_and_record(transits):
@@ -193,7 +215,8 @@ def references(transits):
             scratch_dir=transits.root,
             tables_dir=transits.root,
         )
-        return choose_references(work, np.array([share.get(name, 0.0) for name in names]))
+        ids = choose_references(work, np.array([share.get(name, 0.0) for name in names]))
+        return [names[antenna] for antenna in ids]
 
     return choose
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from casacore.tables import table
+from support.calibrator_transits import rename_antennas, station_ids
 from support.rfi_night import (
     FlaggedGroup,
     RfiGroup,
@@ -48,6 +49,21 @@ def assert_good(group: RfiGroup, ms: Path, record: FlagRecord) -> None:
 
 def test_interference_is_found_by_casa(flagged_group: FlaggedGroup) -> None:
     assert_good(flagged_group.group, flagged_group.ms, flagged_group.record)
+
+
+def test_names_mean_nothing_to_the_flagger(
+    rfi_group: RfiGroup, flagged_group: FlaggedGroup, tmp_path: Path
+) -> None:
+    """A dead antenna with a blank name, and others that CASA would take for it: the same flags."""
+    ms = rfi_group.copy(tmp_path)
+    [dead] = station_ids(ms, *rfi_group.dead_names)
+    healthy = np.setdiff1d(read_column(ms, "ANTENNA1"), [dead])
+    odd = ["*", "", str(dead), f"!{dead}", rfi_group.dead_names[0], "a,b"]
+    rename_antennas(ms, {dead: "", **dict(zip(healthy.tolist(), odd, strict=False))})
+    record = flag_ms(flag_options(ms, strategy=FlagStrategy()))
+    assert [(one.antenna_id, one.name) for one in record.dead] == [(dead, f"#{dead}")]
+    assert len(record.after.by_antenna) == len(flagged_group.record.after.by_antenna)
+    assert np.array_equal(read_column(ms, "FLAG"), read_column(flagged_group.ms, "FLAG"))
 
 
 def test_a_bright_calibrator_is_not_flagged_away(rfi_calibrator: RfiGroup, tmp_path: Path) -> None:

@@ -206,6 +206,15 @@ def read_column(ms: Path, name: str) -> np.ndarray:
         return opened.getcol(name)
 
 
+def rename_antennas(ms: Path, names: dict[int, str]) -> None:
+    """Give antennas other names, by id."""
+    make_writable(ms)
+    with table(str(ms / "ANTENNA"), readonly=False, ack=False) as antennas:
+        for row, name in names.items():
+            antennas.putcell("NAME", row, name)
+    make_read_only(ms)
+
+
 def station_ids(ms: Path, *names: str) -> list[int]:
     """Look antennas up by name."""
     with table(str(ms / "ANTENNA"), ack=False) as antennas:
