@@ -51,24 +51,33 @@ def convert(
     that exist). Each MS is written in a sandbox in tmpfs, checked, and published whole with a
     manifest. A group that fails does not stop the others.
 
-    Exit status 0: nothing failed; 1: something did; 2: wrong usage.
+    Exit status 0: all is converted, what never came set aside; 1: a group failed, or a file that
+    is there cannot be used, which is listed with the reason; 2: wrong usage.
 
     Example: dsa110-contimg convert /data/incoming /data/ms --start 2026-01-25T00:00:00
     """
+    from rich.markup import escape
+
     from dsa110_contimg.cli.output import console, print_json
     from dsa110_contimg.conversion.hdf5_orchestrator import convert_subband_groups_to_ms
 
+    def show_line(what: str, text: str) -> None:
+        line = f"    [yellow]{what}[/] {escape(text)}"
+        console.print(line, soft_wrap=True, highlight=False)
+
     def show(result: ConversionResult, done: int, total: int) -> None:
         style = _STYLES[result.state]
-        reason = f"  {result.reason}" if result.reason else ""
+        reason = f"  {escape(result.reason)}" if result.reason else ""
         console.print(
-            f"[{done}/{total}] {result.group_id} [{style}]{result.state}[/] "
+            f"[{done}/{total}] {escape(result.group_id)} [{style}]{result.state}[/] "
             f"in {result.seconds:.1f} s{reason}",
             soft_wrap=True,
             highlight=False,
         )
         for warning in result.warnings:
-            console.print(f"    [yellow]warning[/] {warning}", soft_wrap=True, highlight=False)
+            show_line("warning", warning)
+        for file in result.unusable:
+            show_line("unusable", f"{file.file} {file.reason}")
 
     results = convert_subband_groups_to_ms(
         input_dir,
@@ -83,9 +92,9 @@ def convert(
         progress=show,
     )
     if json_output:
-        fields = {"group_id", "state", "ms_path", "reason", "seconds", "warnings"}
+        fields = {"group_id", "state", "ms_path", "reason", "unusable", "seconds", "warnings"}
         print_json([result.model_dump(mode="json", include=fields) for result in results])
     elif not results:
         console.print(f"no groups in {input_dir}; `dsa110-contimg groups` says what is there")
-    if any(result.state == "failed" for result in results):
+    if any(result.state == "failed" or result.unusable for result in results):
         raise typer.Exit(1)

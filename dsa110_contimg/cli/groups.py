@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -49,7 +49,9 @@ def groups(
     with _progress() as report:
         listing = find_groups(input_dir, start, end, report)
     if as_json:
-        typer.echo(listing.model_dump_json(indent=2))
+        # What cannot be used stands in `problems` and `rejects` already, with its reason.
+        each: dict[str, Any] = {"__all__": {"unusable"}}
+        typer.echo(listing.model_dump_json(indent=2, exclude={"groups": each, "rejects": each}))
     else:
         _print(listing)
 

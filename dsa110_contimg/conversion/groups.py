@@ -15,7 +15,12 @@ from statistics import median_low
 from typing import TypeVar
 
 from dsa110_contimg import instrument
-from dsa110_contimg.conversion.filenames import NAME_MARGIN, SubbandName, subband_label
+from dsa110_contimg.conversion.filenames import (
+    NAME_MARGIN,
+    SubbandName,
+    parse_subband_name,
+    subband_label,
+)
 from dsa110_contimg.conversion.models import (
     GroupListing,
     GroupState,
@@ -172,11 +177,7 @@ def group_files(
 
     inside = [observation for observation in observations if observation.start in interval]
     listed = [*rejects, *(reject for observation in inside for reject in observation.rejects())]
-    listed += [
-        RejectedFile(file=str(file.path), reason=file.defect)
-        for file in homeless
-        if file.name.stamp in interval
-    ]
+    listed += [_Refused.of(file).reject() for file in homeless if file.name.stamp in interval]
     return GroupListing(
         groups=[observation.group() for observation in inside],
         rejects=sorted(listed, key=lambda reject: reject.file),
@@ -202,6 +203,37 @@ def cluster_by_name(names: Iterable[SubbandName]) -> list[list[SubbandName]]:
     return _split_at_gaps(sorted(names), lambda name: name.stamp, _JITTER)
 
 
+def list_lost(listing: GroupListing) -> dict[str, list[RejectedFile]]:
+    """List the raw files that cannot be used and belong to no group, those of one time together.
+
+    Parameters
+    ----------
+    listing : GroupListing
+        What was found.
+
+    Returns
+    -------
+    dict
+        The earliest time in their names, written as the id of a group, to the files; the path of
+        what bears no time to that alone.
+    """
+    of_groups = {file.file for group in listing.groups for file in group.unusable}
+    lost: dict[str, list[RejectedFile]] = {}
+    named: dict[SubbandName, list[RejectedFile]] = {}
+    for reject in listing.rejects:
+        name = parse_subband_name(Path(reject.file).name)
+        if not reject.unusable or reject.file in of_groups:
+            continue
+        if name is None:
+            lost[reject.file] = [reject]
+        else:
+            named.setdefault(name, []).append(reject)
+    for cluster in cluster_by_name(named):
+        group_id = f"{cluster[0].stamp:%Y-%m-%dT%H:%M:%S}"
+        lost[group_id] = [reject for name in cluster for reject in named[name]]
+    return lost
+
+
 def _split_at_gaps(
     ordered: Iterable[T], time: Callable[[T], datetime], gap: timedelta
 ) -> list[list[T]]:
@@ -225,20 +257,41 @@ def _inspect(path: Path, name: SubbandName) -> FoundFile:
         return FoundFile(path, name, defect=str(error).removeprefix(f"{path} "))
 
 
+@dataclass(frozen=True)
+class _Refused:
+    """A file that is not taken, and the predicate that says why."""
+
+    file: FoundFile
+    reason: str
+    is_spare: bool = False
+    """Whether nothing is lost by it: another copy is taken, or it is still being written."""
+
+    @classmethod
+    def of(cls, file: FoundFile) -> _Refused:
+        """Refuse a file for its own defect."""
+        return cls(file, file.defect, is_spare=file.name.incomplete)
+
+    def reject(self) -> RejectedFile:
+        """State it."""
+        return RejectedFile(
+            file=str(self.file.path), reason=self.reason, unusable=not self.is_spare
+        )
+
+
 @dataclass
 class _Observation:
-    """One observation: the files kept, and those refused with the predicate that says why."""
+    """One observation: the files kept, and those refused."""
 
     start: datetime
     kept: dict[int, FoundFile]
-    refused: list[tuple[FoundFile, str]] = field(default_factory=list)
+    refused: list[_Refused] = field(default_factory=list)
 
     @classmethod
     def of(cls, members: list[tuple[FoundFile, QuickHeader]]) -> _Observation:
         """Choose among the files of one cluster; at least one is kept."""
         odd = dict(check_quick_consistent([header for _, header in members]))
         agreeing = [(file, header) for file, header in members if file.path not in odd]
-        refused = [(file, odd[file.path]) for file, _ in members if file.path in odd]
+        refused = [_Refused(file, odd[file.path]) for file, _ in members if file.path in odd]
         middle = median_low(file.name.stamp for file, _ in agreeing)
         agreeing.sort(
             key=lambda pair: (abs(pair[0].name.stamp - middle), pair[0].name, str(pair[0].path))
@@ -247,7 +300,8 @@ class _Observation:
         for file, _ in agreeing:
             best = kept.setdefault(file.name.subband, file)
             if best is not file:
-                refused.append((file, f"repeats {file.name.label}, for which {best.path} is kept"))
+                reason = f"repeats {file.name.label}, for which {best.path} is kept"
+                refused.append(_Refused(file, reason, is_spare=True))
         start = _nearest_second(agreeing[0][1].start_utc)
         return cls(start, dict(sorted(kept.items())), refused)
 
@@ -266,16 +320,23 @@ class _Observation:
             missing=[subband_label(subband) for subband in missing],
             files=[str(file.path) for file in self.kept.values()],
             problems=self._problems(),
+            unusable=self._unusable(),
         )
 
     def rejects(self) -> list[RejectedFile]:
         """List the files that were meant for this observation and are not taken."""
-        return [RejectedFile(file=str(file.path), reason=reason) for file, reason in self.refused]
+        return [refused.reject() for refused in self.refused]
+
+    def _unusable(self) -> list[RejectedFile]:
+        """List the files that are lost for it, in order of subband."""
+        lost = [refused for refused in self.refused if not refused.is_spare]
+        lost.sort(key=lambda refused: (refused.file.name.subband, str(refused.file.path)))
+        return [refused.reject() for refused in lost]
 
     def _problems(self) -> list[str]:
         """Say what is wrong, in order of subband."""
         middle = self.middle
-        found = [(file, reason) for file, reason in self.refused]
+        found = [(refused.file, refused.reason) for refused in self.refused]
         for file in self.kept.values():
             offset = file.name.stamp - middle
             if abs(offset) > _JITTER:
@@ -312,7 +373,7 @@ def _assign_unusable(files: list[FoundFile], observations: list[_Observation]) -
             continue
         near = hosts.get(cluster_of[file.name], [])
         if near:
-            _nearest(near, file.name).refused.append((file, file.defect))
+            _nearest(near, file.name).refused.append(_Refused.of(file))
         else:
             left_over.append(file)
     return left_over

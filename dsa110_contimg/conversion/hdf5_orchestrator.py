@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,14 @@ from typing import Any
 from pydantic import Field
 
 from dsa110_contimg.conversion.direct_subband import WRITER_NAME, DirectSubbandWriter
-from dsa110_contimg.conversion.groups import find_groups
+from dsa110_contimg.conversion.groups import find_groups, list_lost
 from dsa110_contimg.conversion.latecomers import describe_changes
 from dsa110_contimg.conversion.models import (
     ConversionResult,
     ConversionState,
     GroupState,
     HeaderContradictions,
+    RejectedFile,
     SubbandGroup,
 )
 from dsa110_contimg.errors import ContimgError, InputError, TransientError, name_os_error
@@ -109,6 +110,7 @@ def _convert(options: ConversionOptions) -> ConversionResult:
             state=state,
             ms_path=str(options.ms_path) if has_ms else None,
             reason=reason,
+            unusable=group.unusable,
             seconds=round(time.perf_counter() - start, 3),
             warnings=writer.warnings if writer else [],
             cleanup_failures=writer.cleanup_failures if writer else [],
@@ -121,7 +123,8 @@ def _convert(options: ConversionOptions) -> ConversionResult:
             return result(ConversionState.SKIPPED, f"its MS is there and checks out; {left}")
         return result(
             ConversionState.REJECTED,
-            f"incomplete: {len(group.present)} of 16 subbands; missing {', '.join(group.missing)}",
+            f"incomplete: {len(group.present)} of 16 subbands; missing {', '.join(group.missing)}"
+            + _count_unusable(group.unusable),
         )
     with exclusive_ms(
         options.ms_path,
@@ -148,7 +151,17 @@ def _convert(options: ConversionOptions) -> ConversionResult:
         writer.write()
     anew = f"made anew: {stale}" if stale else ""
     lacks = f"semi-complete: without {', '.join(group.missing)}" if group.missing else ""
+    lacks += _count_unusable(group.unusable)
     return result(ConversionState.CONVERTED, "; ".join(filter(None, (anew, lacks))) or None, writer)
+
+
+def _count_unusable(files: Sequence[RejectedFile]) -> str:
+    """Say how many files cannot be used, and why the first cannot."""
+    if not files:
+        return ""
+    count = "1 file that is there cannot" if len(files) == 1 else f"{len(files)} files cannot"
+    first = Path(files[0].file).name
+    return f"; {count} be used, the first: {first} {files[0].reason}"
 
 
 def convert_subband_groups_to_ms(
@@ -205,7 +218,8 @@ def convert_subband_groups_to_ms(
     Returns
     -------
     list of ConversionResult
-        One per group, in order of time.
+        One per group, in order of time, and one, rejected, per set of raw files of one time none
+        of which can be used. Its ``unusable`` names the files that are there and cannot be used.
 
     Raises
     ------
@@ -221,10 +235,20 @@ def convert_subband_groups_to_ms(
     tmpfs_root = Path(tmpfs_path) / "dsa110-contimg" if tmpfs_path else settings.sandbox_root
     scratch_root = Path(scratch_dir) if scratch_dir else target / ".sandboxes"
     listing = find_groups(Path(input_dir), _as_utc(start_time), _as_utc(end_time))
+    lost = list_lost(listing)
     results: list[ConversionResult] = []
     checkpoint = Path(checkpoint_file) if checkpoint_file is not None else None
     if checkpoint is not None:
         _write_checkpoint(checkpoint, results)
+
+    def add(result: ConversionResult) -> None:
+        """Note a result, and tell those who wait for it."""
+        results.append(result)
+        if checkpoint is not None:
+            _try_checkpoint(checkpoint, results)
+        if progress is not None:
+            progress(results[-1], len(results), len(listing.groups) + len(lost))
+
     log_dir = settings.logs_dir / "conversion"
     with fork_server(log_dir / "forkserver.log"):
         for group in listing.groups:
@@ -239,11 +263,16 @@ def convert_subband_groups_to_ms(
                 header_contradictions=header_contradictions or settings.header_contradictions,
                 skip_existing=skip_existing,
             )
-            results.append(_convert_or_explain(options))
-            if checkpoint is not None:
-                _try_checkpoint(checkpoint, results)
-            if progress is not None:
-                progress(results[-1], len(results), len(listing.groups))
+            add(_convert_or_explain(options))
+    for group_id, files in lost.items():
+        add(
+            ConversionResult(
+                group_id=group_id,
+                state=ConversionState.REJECTED,
+                reason=f"no usable subband{_count_unusable(files)}",
+                unusable=files,
+            )
+        )
     return results
 
 
@@ -253,10 +282,14 @@ def _convert_or_explain(options: ConversionOptions) -> ConversionResult:
     try:
         return convert_group(options)
     except ContimgError as error:
-        return failed_result(options.group.group_id, error, time.perf_counter() - start)
+        group = options.group
+        seconds = time.perf_counter() - start
+        return failed_result(group.group_id, error, seconds, unusable=group.unusable)
 
 
-def failed_result(group_id: str, error: ContimgError, seconds: float) -> ConversionResult:
+def failed_result(
+    group_id: str, error: ContimgError, seconds: float, *, unusable: Sequence[RejectedFile] = ()
+) -> ConversionResult:
     """Put a failure on record.
 
     Parameters
@@ -267,6 +300,8 @@ def failed_result(group_id: str, error: ContimgError, seconds: float) -> Convers
         Why it failed.
     seconds : float
         Wall time until then.
+    unusable : sequence of RejectedFile
+        Files of the group that cannot be used.
 
     Returns
     -------
@@ -277,6 +312,7 @@ def failed_result(group_id: str, error: ContimgError, seconds: float) -> Convers
         group_id=group_id,
         state=ConversionState.FAILED,
         reason=f"{error.reason}: {error}",
+        unusable=list(unusable),
         is_retried=isinstance(error, TransientError),
         seconds=round(seconds, 3),
     )

@@ -43,6 +43,18 @@ class GroupState(StrEnum):
         return cls.INCOMPLETE
 
 
+class RejectedFile(Model):
+    """A file that belongs to no group."""
+
+    file: str
+    """Absolute path."""
+    reason: str
+    """Why, in a sentence."""
+    unusable: bool = False
+    """Whether it is raw data that cannot be used; not so what is still being written, a second
+    copy, or a file of another kind."""
+
+
 class SubbandGroup(Model):
     """The subband files of one observation."""
 
@@ -58,15 +70,8 @@ class SubbandGroup(Model):
     """Absolute paths, in the order of `present`."""
     problems: list[str]
     """What is wrong, a sentence each."""
-
-
-class RejectedFile(Model):
-    """A file that belongs to no group."""
-
-    file: str
-    """Absolute path."""
-    reason: str
-    """Why, in a sentence."""
+    unusable: list[RejectedFile] = Field(default_factory=list)
+    """Files that were meant for it and cannot be used, in order of subband."""
 
 
 class GroupListing(Model):
@@ -101,6 +106,8 @@ class ConversionResult(Model):
     reason: str | None = None
     """Why it was skipped, failed, rejected or left out; or, of a converted group, why its MS was
     made anew, and what it lacks."""
+    unusable: list[RejectedFile] = Field(default_factory=list)
+    """Files that were meant for the group and cannot be used, each with the reason."""
     is_retried: bool = False
     """Whether the surroundings failed, so that Airflow may try again."""
     seconds: float = 0.0

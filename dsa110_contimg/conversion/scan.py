@@ -49,7 +49,8 @@ def scan_directory(input_dir: Path) -> tuple[list[tuple[Path, SubbandName]], lis
         try:
             paths = _list(directory)
         except InputError as error:
-            rejects.append(_reject(directory, str(error).removeprefix(f"{directory} ")))
+            why = str(error).removeprefix(f"{directory} ")
+            rejects.append(_reject(directory, why, unusable=True))
             continue
         for path in paths:
             _classify(path, files, rejects)
@@ -84,11 +85,12 @@ def _classify(
     name = parse_subband_name(path.name)
     refusal = _refusal(path)
     if refusal is not None:
-        rejects.append(_reject(path, refusal))
+        rejects.append(_reject(path, refusal, unusable=name is not None))
     elif name is not None:
         files.append((path, name))
     elif path.suffix == ".hdf5":
-        rejects.append(_reject(path, "is not named YYYY-MM-DDTHH:MM:SS_sbNN.hdf5, NN 00 to 15"))
+        why = "is not named YYYY-MM-DDTHH:MM:SS_sbNN.hdf5, NN 00 to 15"
+        rejects.append(_reject(path, why, unusable="_sb" in path.name))
     else:
         rejects.append(_reject(path, "is not a subband file"))
 
@@ -106,6 +108,7 @@ def _refusal(path: Path) -> str | None:
     return None if stat.S_ISREG(mode) else "is not a regular file"
 
 
-def _reject(path: Path, reason: str) -> RejectedFile:
+def _reject(path: Path, reason: str, *, unusable: bool = False) -> RejectedFile:
     """Make the entry of a reject; names that are not UTF-8 must survive JSON."""
-    return RejectedFile(file=os.fsencode(path).decode(errors="backslashreplace"), reason=reason)
+    file = os.fsencode(path).decode(errors="backslashreplace")
+    return RejectedFile(file=file, reason=reason, unusable=unusable)

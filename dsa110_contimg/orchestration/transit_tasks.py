@@ -188,7 +188,9 @@ def convert(night: Night, group: SubbandGroup) -> ConversionResult:
             )
         )
     except ContimgError as error:
-        ledger.save_conversion(failed_result(group.group_id, error, time.perf_counter() - start))
+        seconds = time.perf_counter() - start
+        failed = failed_result(group.group_id, error, seconds, unusable=group.unusable)
+        ledger.save_conversion(failed)
         count_failure(error, settings.sandbox_root)
         raise
     ledger.save_conversion(result)
