@@ -17,10 +17,11 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from dsa110_contimg.conversion.hdf5_header import named_errors
+from dsa110_contimg.conversion.hdf5_header import named_errors, open_unlocked
 
-_AXES = [0, 2, 3]
-"""Rows, channels and polarizations; the second axis, of windows, has length 1."""
+_AXES = [0, -2, -1]
+"""Rows, channels and polarizations; in the old shape there is an axis of windows, of length 1,
+between the first two."""
 
 
 class ChunkTable(NamedTuple):
@@ -50,7 +51,7 @@ class SubbandSamples:
     Parameters
     ----------
     path : Path
-        The file; its datasets have the shape (Nblts, 1, nchan, npol).
+        The file; its datasets have the shape (Nblts, 1, nchan, npol) or (Nblts, nchan, npol).
 
     Raises
     ------
@@ -63,7 +64,7 @@ class SubbandSamples:
     def __init__(self, path: Path):
         self._path = path
         with named_errors(path):
-            self._file = h5py.File(path, "r")
+            self._file = open_unlocked(path)
             self._datasets = {name: self._file[f"Data/{name}"] for name in self.names}
             with path.open("rb") as raw:
                 memory = mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ)
@@ -117,7 +118,8 @@ class SubbandSamples:
         if table is not None:
             return table
         with named_errors(self._path):
-            rows = self._datasets[name][first:last, 0]
+            rows = self._datasets[name][first:last]
+        rows = rows.reshape(len(rows), *rows.shape[-2:])
         return ChunkTable(
             samples=_as_bytes_if_bool(rows.ravel()),
             starts=np.zeros((1, 1, 1), dtype=np.int64),
@@ -159,7 +161,7 @@ def _find_chunks(dataset: h5py.Dataset) -> _Stored:
     dataset.id.chunk_iter(found.append)
     chunk = np.array(dataset.chunks)[_AXES]
     grid = -(-shape // chunk)
-    starts = np.array([info.chunk_offset for info in found]).reshape(-1, 4)[:, _AXES]
+    starts = np.array([info.chunk_offset for info in found]).reshape(-1, dataset.ndim)[:, _AXES]
     index, rest = np.divmod(starts, chunk)
     places = np.ravel_multi_index(tuple(index.T), tuple(grid), mode="clip")
     order = np.argsort(places, kind="stable")

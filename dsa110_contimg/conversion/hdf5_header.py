@@ -6,9 +6,10 @@ This is the one place where the exceptions of h5py turn into `InputError`.
 from __future__ import annotations
 
 import errno
+import importlib
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,16 +20,40 @@ import numpy.typing as npt
 from dsa110_contimg.errors import InputError, TransientError
 
 COPY_AGAIN = "copy it again from the correlator, or remove it"
+AS_WRITTEN = "use the file as the correlator wrote it"
+_DAMAGED = ("garbled_item", "missing_data")
+"""Reasons that a copy which went wrong explains; all others are another program's work."""
+_WAIT = f"wait for its writer to end; else {COPY_AGAIN}"
 
 _MAX_ITEM_BYTES = 2**26
 """Header items of a full-size file stay below 3 MB."""
 _NOT_THE_FILE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT}
 _MESSAGES = (
-    ("truncated file", "truncated_file", "is truncated", COPY_AGAIN),
+    ("truncated file", "truncated_file", "is truncated, or is being written", _WAIT),
     ("file signature not found", "not_hdf5", "is not an HDF5 file", COPY_AGAIN),
-    ("unable to lock file", "locked_file", "is being written", "wait for its writer to end"),
-    ("already open for write", "unclosed_file", "was not closed by its writer", COPY_AGAIN),
+    (
+        "unable to lock file",
+        "locked_file",
+        "cannot be locked, as the environment variable HDF5_USE_FILE_LOCKING asks",
+        "unset the variable: input files are only read, and read without a lock",
+    ),
+    (
+        "already open for write",
+        "unclosed_file",
+        "is being written, or was not closed by its writer",
+        _WAIT,
+    ),
 )
+_FILTERS = {
+    307: "bzip2",
+    32001: "blosc",
+    32004: "lz4",
+    32008: "bitshuffle",
+    32013: "zfp",
+    32015: "zstd",
+    32026: "blosc2",
+}
+"""Numbers of registered HDF5 filters that `hdf5plugin` brings."""
 
 
 class Hdf5Header:
@@ -46,7 +71,7 @@ class Hdf5Header:
         self.path = path
         self._file = file
 
-    def fail(self, reason: str, sentence: str, remedy: str = COPY_AGAIN) -> NoReturn:
+    def fail(self, reason: str, sentence: str, remedy: str | None = None) -> NoReturn:
         """Refuse the file.
 
         Parameters
@@ -56,14 +81,15 @@ class Hdf5Header:
         sentence : str
             What is wrong, as the predicate of a sentence whose subject is the file.
         remedy : str, optional
-            What can be done.
+            What can be done; default by the reason.
 
         Raises
         ------
         InputError
             Always.
         """
-        raise InputError(f"{self.path} {sentence}", reason=reason, remedy=remedy)
+        usual = COPY_AGAIN if reason in _DAMAGED else AS_WRITTEN
+        raise InputError(f"{self.path} {sentence}", reason=reason, remedy=remedy or usual)
 
     def has(self, name: str) -> bool:
         """Tell whether there is an item.
@@ -79,6 +105,22 @@ class Hdf5Header:
             Whether it is there.
         """
         return name in self._file
+
+    def members(self, name: str) -> list[str]:
+        """List what a group holds.
+
+        Parameters
+        ----------
+        name : str
+            Its path in the file.
+
+        Returns
+        -------
+        list of str
+            Names; none of what is no group.
+        """
+        group = self._file[name]
+        return list(group) if isinstance(group, h5py.Group) else []
 
     def dataset(self, name: str) -> h5py.Dataset:
         """Find a dataset.
@@ -106,12 +148,33 @@ class Hdf5Header:
             item = None
         if not isinstance(item, h5py.Dataset):
             self.fail("missing_item", f"has no {name}")
+        self._check_filters(name, item)
         return item
 
+    def _check_filters(self, name: str, dataset: h5py.Dataset) -> None:
+        """Refuse what is compressed by a method that is not installed."""
+        plist = dataset.id.get_create_plist()
+        for index in range(plist.get_nfilters()):
+            number, *_, described = plist.get_filter(index)
+            if not _has_filter(number):
+                known = _FILTERS.get(number)
+                what = known or described.decode("ascii", "replace")[:40] or "an unknown method"
+                self.fail(
+                    "missing_filter",
+                    f"has {name} compressed by {what!r} (HDF5 filter {number}), which is not "
+                    "installed",
+                    "install the package hdf5plugin" if known else "install the filter's plugin",
+                )
+
     def numbers(
-        self, name: str, shape: tuple[int, ...] | None = None, *, integer: bool = False
+        self,
+        name: str,
+        shape: tuple[int, ...] | None = None,
+        *,
+        integer: bool = False,
+        finite: bool = True,
     ) -> npt.NDArray[Any]:
-        """Read an array of finite numbers.
+        """Read an array of numbers.
 
         Parameters
         ----------
@@ -121,6 +184,8 @@ class Hdf5Header:
             The shape that it must have.
         integer : bool
             Whether the numbers must be integers.
+        finite : bool
+            Whether they must be finite.
 
         Returns
         -------
@@ -140,7 +205,7 @@ class Hdf5Header:
             self.fail("wrong_shape", f"has {name} of shape {dataset.shape} instead of {shape}")
         with np.errstate(over="ignore", invalid="ignore"):
             values = np.asarray(self._read(name, dataset), np.int64 if integer else np.float64)
-        if not np.all(np.isfinite(values)):
+        if finite and not np.all(np.isfinite(values)):
             self.fail("garbled_item", f"has values that are not finite in {name}")
         return values
 
@@ -310,8 +375,35 @@ def open_hdf5(path: Path) -> Iterator[Hdf5Header]:
     """
     with named_errors(path):
         _check_regular(path)
-        with h5py.File(path, "r") as file:
+        with open_unlocked(path) as file:
             yield Hdf5Header(path, file)
+
+
+def open_unlocked(path: Path) -> h5py.File:
+    """Open an input file, which is only read, without HDF5's lock.
+
+    Not every file system has locks, and a reader's lock would turn a writer away. That a file is
+    still being written is told by its name, its length and its own flags.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    h5py.File
+        Open for reading.
+    """
+    return h5py.File(path, "r", locking=False)
+
+
+def _has_filter(number: int) -> bool:
+    """Whether HDF5 can undo a filter, with the help of hdf5plugin where that is installed."""
+    if not h5py.h5z.filter_avail(number):
+        with suppress(ImportError):
+            importlib.import_module("hdf5plugin")  # registers what it brings
+    return bool(h5py.h5z.filter_avail(number))
 
 
 @contextmanager
@@ -377,4 +469,4 @@ def _named_os_error(path: Path, error: OSError) -> InputError | TransientError:
         if fragment in text:
             return InputError(f"{path} {sentence}", reason=reason, remedy=remedy)
     reason = "damaged_file" if error.errno is None else "unreadable"
-    return InputError(f"{path} cannot be read: {text}", reason=reason, remedy=COPY_AGAIN)
+    return InputError(f"{path} cannot be read: {text}", reason=reason, remedy=_WAIT)

@@ -9,13 +9,15 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from dsa110_contimg.conversion.fill import BaselineTable
 from dsa110_contimg.conversion.geometry import GroupGeometry
-from dsa110_contimg.conversion.hdf5_header import named_errors
+from dsa110_contimg.conversion.hdf5_header import named_errors, open_unlocked
 from dsa110_contimg.conversion.kernel import LARGEST_VISIBILITY
 from dsa110_contimg.conversion.layout import MsLayout
 from dsa110_contimg.errors import TransientError
@@ -61,7 +63,7 @@ def check_ms(
             raise _failed(f"{ms.nrows()} rows instead of {layout.n_rows}")
         for spw, path in enumerate(inputs):
             rows = generator.integers(0, layout.n_rows_per_spw, _ROWS_PER_WINDOW).tolist()
-            with named_errors(path), h5py.File(path, "r") as raw:
+            with named_errors(path), open_unlocked(path) as raw:
                 expected = [_expected_row(layout, geometry, baselines, spw, raw, r) for r in rows]
             for row, columns in zip(rows, expected, strict=True):
                 place = spw * layout.n_rows_per_spw + row
@@ -81,9 +83,9 @@ def _expected_row(
     """Compute what one row must hold, from the raw file."""
     time, baseline = divmod(row, len(layout.antenna1))
     p, q, in_order = baselines.rows[baseline]
-    vis = raw["Data/visdata"][row, 0][::-1].astype(np.complex128)
+    vis = _raw_row(raw, "visdata", row).astype(np.complex128)
     # A damaged boolean may be neither 0 nor 1.
-    flags = raw["Data/flags"][row, 0][::-1].view(np.uint8) != 0
+    flags = _raw_row(raw, "flags", row).view(np.uint8) != 0
     delta_w = geometry.antenna_delta_w_m[time]
     turns = np.outer(layout.spw_freqs_hz[spw] / SPEED_OF_LIGHT_M_S, delta_w[p] - delta_w[q])
     bad = ~(np.abs(vis.real) + np.abs(vis.imag) < LARGEST_VISIBILITY)
@@ -97,6 +99,12 @@ def _expected_row(
         "ANTENNA2": q,
         "DATA_DESC_ID": spw,
     }
+
+
+def _raw_row(raw: h5py.File, name: str, row: int) -> npt.NDArray[Any]:
+    """Read a row of a raw file, shape (nchan, npol), lowest frequency first."""
+    values = raw[f"Data/{name}"][row]
+    return np.asarray(values.reshape(values.shape[-2:])[::-1])
 
 
 def _equal(found: np.ndarray, expected: np.ndarray) -> bool:

@@ -89,7 +89,8 @@ class SubbandHeader(QuickHeader):
     antenna_names : tuple of str, length nants
         Names, in the order of `antenna_numbers`.
     antenna_positions_m : ndarray of float64, shape (nants, 3)
-        ITRF positions relative to the site, in metres.
+        ITRF positions relative to the site, in metres; 0 for stations without data that have
+        none.
     latitude_deg, longitude_deg, altitude_m : float
         The site: geodetic degrees, metres above the WGS84 ellipsoid.
     telescope_name : str
@@ -99,7 +100,7 @@ class SubbandHeader(QuickHeader):
     uvw_m : ndarray of float64, shape (nbls, 3)
         The file's UVW in metres: that of the meridian, one for all integrations.
     data_shape : tuple of int
-        Shape of visdata, flags and nsamples, (ntimes * nbls, 1, 48, 2).
+        Shape of visdata, flags and nsamples, (ntimes * nbls, 1, 48, 2), or without the 1.
     """
 
     freqs_hz: FloatArray
@@ -192,11 +193,13 @@ def read_header(path: Path) -> SubbandHeader:
             ant_2_array=ant_2,
             antenna_numbers=numbers,
             antenna_names=names,
-            antenna_positions_m=positions,
+            antenna_positions_m=items.place_all(
+                header, positions, np.isin(numbers, [ant_1, ant_2])
+            ),
             latitude_deg=header.number("Header/latitude", -90, 90),
             longitude_deg=header.number("Header/longitude", -180, 360),
             altitude_m=header.number("Header/altitude", -500, 9000),
-            telescope_name=header.text("Header/telescope_name"),
+            telescope_name=items.read_telescope_name(header),
             polarization_array=items.read_polarizations(header),
             uvw_m=items.read_uvw(header, ntimes, nbls),
             data_shape=items.check_data(header, ntimes * nbls),

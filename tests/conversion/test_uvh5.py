@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 import resource
+import shutil
 import warnings
 from collections import Counter
 from datetime import UTC, datetime
@@ -60,6 +61,16 @@ def write_part(rows: int, chunks: tuple[int, ...] | None) -> Mutation:
     return mutate
 
 
+def write_filtered(file: h5py.File) -> None:
+    """Leave visibilities as bitshuffle compresses them; without its plugin they are bytes."""
+    del file["Data/visdata"]
+    dcpl = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    dcpl.set_chunk(SHAPE)
+    dcpl.set_filter(32008, h5py.h5z.FLAG_OPTIONAL)
+    space, kind = h5py.h5s.create_simple(SHAPE), h5py.h5t.py_create(np.dtype(np.complex64))
+    h5py.h5d.create(file["Data"].id, b"visdata", kind, space, dcpl=dcpl)
+
+
 def with_nan(blocks: np.ndarray, block: int) -> np.ndarray:
     """Spoil the first value of an integration."""
     blocks = blocks.copy()
@@ -104,6 +115,21 @@ def test_full_header_agrees_with_pyuvdata(small_night):
     site = (header.latitude_deg, header.longitude_deg, header.altitude_m)
     # pyuvdata takes the site through geocentric metres and back.
     assert site == pytest.approx((lat, lon, alt), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        np.array(["1 ", "pad-2", "3\t", "D.4"], dtype=h5py.string_dtype()),
+        np.array([b"1", b"pad-2 ", b" 3", b"D.4\0\0"], dtype="S8"),
+    ],
+)
+def test_names_of_any_string_type_without_their_padding(sb03, names):
+    apply(sb03, put("Header/antenna_names", names))
+    apply(sb03, put("Header/telescope_name", np.bytes_("OVRO_MMA  ")))
+    header = read_header(sb03)
+    assert header.antenna_names == ("1", "pad-2", "3", "D.4")
+    assert header.telescope_name == "OVRO_MMA"
 
 
 def test_julian_date_of_the_real_example():
@@ -158,13 +184,24 @@ class TestFilesThatCannotBeRead:
             read(sb03)
         assert error.value.reason == "permission_denied"
 
-    def test_locked_by_its_writer(self, read, sb03):
-        with sb03.open("rb+") as writer:
-            fcntl.flock(writer, fcntl.LOCK_EX)
-            with pytest.raises(InputError, match="is being written") as error:
-                read(sb03)
-        assert error.value.reason == "locked_file"
-        assert read(sb03).subband == 3
+    def test_a_lock_says_nothing(self, read, sb03):
+        """Not every file system has locks; what is only read is read without one."""
+        with sb03.open("rb+") as holder:
+            fcntl.flock(holder, fcntl.LOCK_EX)
+            assert read(sb03).subband == 3
+
+    @pytest.mark.parametrize("flush", [False, True])
+    def test_a_file_says_itself_that_it_is_being_written(self, read, tmp_path, flush):
+        path = tmp_path / file_name(START, 3)
+        with h5py.File(tmp_path / "open.hdf5", "w", libver="latest") as file:
+            file.create_dataset("times", (0,), "f4", maxshape=(None,)).resize(1000, axis=0)
+            if flush:
+                file.flush()
+            # Within one process HDF5 would share the open file.
+            shutil.copy(file.filename, path)
+        with pytest.raises(InputError, match="is being written") as error:
+            read(path)
+        assert error.value.reason == ("unclosed_file" if flush else "truncated_file")
 
     def test_out_of_descriptors_is_not_the_files_fault(self, read, sb03):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -271,6 +308,28 @@ FULL_DEFECTS: dict[str, tuple[str, Mutation]] = {
         "garbled_item",
         put("Header/antenna_numbers", np.array([0, 1, 2, 2])),
     ),
+    **{
+        f"an antenna named {name!r}": (
+            "bad_antenna_name",
+            put("Header/antenna_names", np.array(["1", name, "3", "4"], h5py.string_dtype())),
+        )
+        for name in (
+            "3",
+            " 3",
+            " ",
+            "pad 2",
+            "../2",
+            "-2",
+            "`id`",
+            "[b]",
+            "é",
+            "2" * 33,
+            *"*!&,~;@$",
+        )
+    },
+    "antennas with numbers for names": ("garbled_item", put("Header/antenna_names", np.arange(4))),
+    "a telescope without a name": ("bad_telescope_name", put("Header/telescope_name", b" ")),
+    "a telescope with mark-up": ("bad_telescope_name", put("Header/telescope_name", b"<b>DSA")),
     "YY before XX": ("wrong_polarizations", put("Header/polarization_array", np.array([-6, -5]))),
     "UVW that follow a source": (
         "wrong_phase_state",
@@ -283,12 +342,63 @@ FULL_DEFECTS: dict[str, tuple[str, Mutation]] = {
     ),
     "latitude 123 deg": ("garbled_item", put("Header/latitude", 123.0)),
     "no visibilities": ("missing_item", put("Data/visdata")),
-    "future shape": ("wrong_shape", put("Data/visdata", np.zeros((20, 48, 2), np.complex64))),
+    "future shape of one array": (
+        "wrong_shape",
+        put("Data/visdata", np.zeros((20, 48, 2), np.complex64)),
+    ),
+    "no phase state": ("missing_item", put("Header/phase_type")),
+    "phased by pyuvdata": (
+        "wrong_phase_state",
+        lambda file: (
+            put("Header/phase_type")(file),
+            file.__setitem__("Header/phase_center_catalog/0/cat_type", b"sidereal"),
+        ),
+    ),
+    "a baseline in both orders": (
+        "irregular_rows",
+        lambda file: (
+            file["Header/ant_1_array"].__setitem__([1, 11], 2),
+            file["Header/ant_2_array"].__setitem__([1, 11], 0),
+        ),
+    ),
+    "an antenna with data at NaN": (
+        "garbled_item",
+        lambda file: file["Header/antenna_positions"].__setitem__((1, 2), np.nan),
+    ),
+    "a filter that is not installed": ("missing_filter", write_filtered),
     "double precision": ("wrong_type", put("Data/visdata", np.zeros(SHAPE, np.complex128))),
     "flags of one polarization": ("wrong_shape", put("Data/flags", np.zeros((20, 1, 48, 1), bool))),
     "never written": ("missing_data", write_part(0, chunks=None)),
     "half written": ("missing_data", write_part(10, chunks=(5, 1, 48, 2))),
 }
+
+
+def test_what_is_missing_or_twice_is_named(sb03):
+    apply(sb03, FULL_DEFECTS["a filter that is not installed"][1])
+    with pytest.raises(InputError, match=r"'bitshuffle' \(HDF5 filter 32008\)") as error:
+        read_header(sb03)
+    assert error.value.remedy == "install the package hdf5plugin"
+    write_tiny(sb03, 3, START)
+    apply(sb03, FULL_DEFECTS["a baseline in both orders"][1])
+    with pytest.raises(InputError, match="in both orders: antennas 0 and 2"):
+        read_header(sb03)
+    apply(sb03, put("Header/freq_array", FREQS_HZ[:, ::-1]))
+    with pytest.raises(InputError, match="sb03 in ascending order") as error:
+        read_header(sb03)
+    assert error.value.remedy == "use the file as the correlator wrote it"
+
+
+def test_a_station_without_data_and_without_a_position(sb03):
+    def mutate(file: h5py.File) -> None:
+        for name, value in {"antenna_numbers": 9, "antenna_names": b"9"}.items():
+            values = np.append(file[f"Header/{name}"][()], value)
+            put(f"Header/{name}", values)(file)
+        positions = file["Header/antenna_positions"][()]
+        put("Header/antenna_positions", np.vstack([positions, [np.nan] * 3]))(file)
+        put("Header/Nants_telescope", 5)(file)
+
+    apply(sb03, mutate)
+    assert read_header(sb03).antenna_positions_m[4].tolist() == [0.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("read", READERS)

@@ -61,3 +61,12 @@ def phase_to(uvd: UVData, ra_rad: float, dec_rad: float) -> UVData:
         warnings.simplefilter("ignore")
         uvd.phase(lon=ra_rad, lat=dec_rad, cat_name="mid", phase_frame="icrs")
     return uvd
+
+
+def rewrite(path: Path, directory: Path) -> Path:
+    """Have pyuvdata write a file anew, under the same name."""
+    uvd, anew = read_as_labelled(path), directory / path.name
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        uvd.write_uvh5(str(anew))
+    return anew
