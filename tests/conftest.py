@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 # Libraries that keep caches in the home directory are sent elsewhere before they are imported.
 _CACHES = Path(tempfile.gettempdir()) / f"dsa110-contimg-tests-{os.getuid()}"
+_CACHES.mkdir(mode=0o700, exist_ok=True)
+if _CACHES.is_symlink() or _CACHES.stat().st_uid != os.getuid():
+    raise pytest.UsageError(f"{_CACHES} is not this user's: remove it, or set TMPDIR")
 for _variable, _folder in {
     "AIRFLOW_HOME": "airflow",
     "MPLCONFIGDIR": "matplotlib",

@@ -32,7 +32,7 @@ from dsa110_contimg.storage.publish import (
     publish_tree,
     write_manifest,
 )
-from dsa110_contimg.storage.sandbox import open_sandbox
+from dsa110_contimg.storage.sandbox import FALL_BACK, open_sandbox
 
 if TYPE_CHECKING:
     from pyuvdata import UVData
@@ -103,7 +103,7 @@ class DirectSubbandWriter:
         self._files = _named_files(uv, kwargs.pop("file_list", None))
         self.options = WriterOptions(
             sandbox_roots=kwargs.pop(
-                "sandbox_roots", [settings.sandbox_root, self.ms_path.parent / ".sandboxes"]
+                "sandbox_roots", [settings.sandbox_root, self.ms_path.parent / FALL_BACK]
             ),
             workers=kwargs.pop("max_workers", None) or settings.conversion_workers,
             timeout_s=kwargs.pop("timeout_s", None) or settings.conversion_timeout_s,

@@ -30,6 +30,7 @@ from dsa110_contimg.storage.files import write_text_atomic
 from dsa110_contimg.storage.ms_access import ACCESS_LOG, exclusive_ms
 from dsa110_contimg.storage.publish import read_manifest
 from dsa110_contimg.storage.removal import find_removed
+from dsa110_contimg.storage.sandbox import FALL_BACK, reap_sandboxes
 
 Progress = Callable[[ConversionResult, int, int], None]
 """Called after each group with its result, the number done and the number in all."""
@@ -233,7 +234,10 @@ def convert_subband_groups_to_ms(
     settings = get_settings()
     target = Path(output_dir).absolute()
     tmpfs_root = Path(tmpfs_path) / "dsa110-contimg" if tmpfs_path else settings.sandbox_root
-    scratch_root = Path(scratch_dir) if scratch_dir else target / ".sandboxes"
+    scratch_root = Path(scratch_dir) if scratch_dir else target / FALL_BACK
+    sandbox_roots = [*([tmpfs_root] if stage_to_tmpfs else []), scratch_root]
+    for root in sandbox_roots:  # also if no group is left to be converted
+        reap_sandboxes(root)
     listing = find_groups(Path(input_dir), _as_utc(start_time), _as_utc(end_time))
     lost = list_lost(listing)
     results: list[ConversionResult] = []
@@ -255,7 +259,7 @@ def convert_subband_groups_to_ms(
             options = ConversionOptions(
                 group=group,
                 output_dir=target,
-                sandbox_roots=[*([tmpfs_root] if stage_to_tmpfs else []), scratch_root],
+                sandbox_roots=sandbox_roots,
                 workers=max_workers or settings.conversion_workers,
                 timeout_s=settings.conversion_timeout_s,
                 lock_timeout_s=settings.ms_lock_timeout_s,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from dsa110_contimg.housekeeping.models import Fate, Finding, Kind
 from dsa110_contimg.storage.files import remove_for_sure
+from dsa110_contimg.storage.locks import hold_existing
 from dsa110_contimg.storage.sandbox import sandbox_bytes
 
 IN_USE = "it is in use: its lock is held"
@@ -137,35 +136,6 @@ class Broom:
 
 
 @contextmanager
-def hold_existing(path: Path) -> Iterator[bool]:
-    """Try to lock a file or directory that is there, for as long as the body runs.
-
-    Parameters
-    ----------
-    path : Path
-        Not a symbolic link.
-
-    Yields
-    ------
-    bool
-        False if somebody else holds it.
-
-    Raises
-    ------
-    OSError
-        If it is not there, or may not be opened.
-    """
-    descriptor = _open(path)
-    try:
-        is_held = _try_lock(descriptor)
-        if is_held and os.fstat(descriptor).st_nlink == 0:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-        yield is_held
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
 def _hold_lock(lock: Path, *, make: bool) -> Iterator[bool]:
     """Try to hold a lock file; a dry run makes none, for nobody holds one that is not there."""
     if make:
@@ -184,26 +154,6 @@ def _hold_lock(lock: Path, *, make: bool) -> Iterator[bool]:
             yield is_held
     else:
         yield True
-
-
-def _open(path: Path) -> int:
-    """Open a file or directory for its lock; a network file system wants to write for that."""
-    flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        return os.open(path, flags | (os.O_RDONLY if path.is_dir() else os.O_RDWR))
-    except PermissionError:
-        return os.open(path, flags | os.O_RDONLY)
-
-
-def _try_lock(descriptor: int) -> bool:
-    """Take the lock of an open file if it is free."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
-            return False
-        raise
-    return True
 
 
 def _measure(rubbish: Rubbish) -> tuple[int, float]:

@@ -17,11 +17,8 @@ from dsa110_contimg.storage.files import TEMPORARY_NAME, remove_for_sure
 from dsa110_contimg.storage.ms_access import lock_path
 from dsa110_contimg.storage.publish import LEFTOVER_NAME
 from dsa110_contimg.storage.removal import hide
-from dsa110_contimg.storage.sandbox import sandbox_lock_path
+from dsa110_contimg.storage.sandbox import FALL_BACK, SANDBOX_NAME, sandbox_lock_path
 
-_SANDBOXES = ".sandboxes"
-"""Directory of sandboxes beside products, where tmpfs has no room."""
-_SANDBOX_NAME = re.compile(r".+_[0-9a-f]{8}")
 _MS_NAME = re.compile(r"\.?(?P<ms>[^.].*\.ms)\..+")
 _VERSIONS_SUFFIX = versions_dir(Path(".ms")).suffix
 _REFUSED = "refused-"
@@ -49,7 +46,7 @@ def sweep_ownerless(options: HousekeepingOptions, broom: Broom) -> None:
     ):
         for entry in _walk(Path(os.path.realpath(room)), depth, broom):
             path = Path(entry.path)
-            if entry.name == _SANDBOXES and entry.is_dir(follow_symlinks=False):
+            if entry.name == FALL_BACK and entry.is_dir(follow_symlinks=False):
                 if path not in roots:
                     _sweep_sandboxes(path, broom)
             else:
@@ -89,7 +86,7 @@ def _sweep_sandboxes(root: Path, broom: Broom) -> None:
     for sandbox in (root / name.removesuffix(".lock") for name in sorted(locks)):
         broom.sweep(_sandbox(sandbox))
     for name in names:
-        is_one = _SANDBOX_NAME.fullmatch(name) and (root / name).is_dir()
+        is_one = SANDBOX_NAME.fullmatch(name) and (root / name).is_dir()
         if is_one and f"{name}.lock" not in locks and (root / name).exists():
             broom.sweep(_sandbox_without_lock(root / name))
 

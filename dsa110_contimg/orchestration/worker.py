@@ -20,7 +20,6 @@ from dsa110_contimg.processes import die_with_parent
 from dsa110_contimg.settings import get_settings
 from dsa110_contimg.storage.sandbox import reap_sandboxes
 
-_log = logging.getLogger(__name__)
 _HANDED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
@@ -38,11 +37,7 @@ def run_worker(command: list[str]) -> int:
         Its exit status; negative for the signal that ended it.
     """
     settings = get_settings()
-    removed, problems = reap_sandboxes(settings.sandbox_root)
-    for path in removed:
-        _log.warning("removed the sandbox %s of a worker before this one", path)
-    for problem in problems:
-        _log.error("%s", problem)
+    reap_sandboxes(settings.sandbox_root)
     with fork_server(settings.logs_dir / "forkserver" / f"{socket.gethostname()}.log"):
         parent_pid = os.getpid()
         child = subprocess.Popen(

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from dsa110_contimg.models import AbsolutePath, Model
 from dsa110_contimg.settings import get_settings
+from dsa110_contimg.storage.sandbox import FALL_BACK
 
 
 class MsWorkOptions(Model):
@@ -42,7 +43,7 @@ class MsWorkOptions(Model):
         list of Path
             In order of preference.
         """
-        return self.sandbox_roots or [get_settings().sandbox_root, beside / ".sandboxes"]
+        return self.sandbox_roots or [get_settings().sandbox_root, beside / FALL_BACK]
 
     def find_log(self, beside: Path, name: str) -> Path:
         """Name the log of one piece of work.

@@ -9,23 +9,39 @@ no owner. Age says nothing.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import pwd
+import re
 import shutil
+import stat
 import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
+from typing import Final
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-from dsa110_contimg.errors import ContimgError, TransientError, name_os_error
+from dsa110_contimg.errors import ContimgError, InputError, TransientError, name_os_error
 from dsa110_contimg.storage.files import remove_for_sure
+from dsa110_contimg.storage.locks import hold_existing
 
+FALL_BACK: Final = ".sandboxes"
+"""Name of the directory of sandboxes beside products, where tmpfs has no room."""
+SANDBOX_NAME: Final = re.compile(r".+_[0-9a-f]{8}")
+"""Names of sandboxes; their lock files have the suffix ``.lock``."""
+
+_log = logging.getLogger(__name__)
 _OWN_LOCK_TIMEOUT_S = 60.0
 """Nobody else wants this lock, but the reaper may look at it for a moment."""
 _MEMORY_FILE_SYSTEMS = {"tmpfs", "ramfs"}
+_OWNER_ONLY = 0o700
+_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass
@@ -75,8 +91,7 @@ def open_sandbox(stem: str, roots: list[Path], need_bytes: int) -> Iterator[Sand
         Candidate roots in order of preference. All but the last are meant to be in tmpfs,
         so their parent, the mount, must be there; the last, scratch, is made as a whole.
     need_bytes : int
-        Space that the work will take. Where it is lacking, sandboxes without an owner are
-        removed first.
+        Space that the work will take.
 
     Yields
     ------
@@ -91,12 +106,15 @@ def open_sandbox(stem: str, roots: list[Path], need_bytes: int) -> Iterator[Sand
     TransientError
         If no root has the room, or open files ran out.
     """
+    for root in roots:
+        reap_sandboxes(root)
     root, warnings = _choose(roots, need_bytes)
     path = root / f"{stem}_{uuid.uuid4().hex[:8]}"
     lock = FileLock(sandbox_lock_path(path), timeout=_OWN_LOCK_TIMEOUT_S)
     try:
         lock.acquire()
-        path.mkdir()
+        sandbox_lock_path(path).write_text(_this_kernel(), encoding="ascii")
+        path.mkdir(mode=_OWNER_ONLY)
     except OSError as error:
         lock.release()
         raise _named(error, path) from error
@@ -110,12 +128,15 @@ def open_sandbox(stem: str, roots: list[Path], need_bytes: int) -> Iterator[Sand
 
 
 def reap_sandboxes(root: Path) -> tuple[list[Path], list[str]]:
-    """Remove the sandboxes that nobody owns.
+    """Remove the sandboxes of this user whose owners have ended on this machine; log them.
+
+    A lock is sure only within the kernel that gave it: what another machine, or this one before
+    its last start, made in a directory that outlives it is left to housekeeping.
 
     Parameters
     ----------
     root : Path
-        Directory of sandboxes; need not exist.
+        Directory of sandboxes; need not exist. One that others may write is left alone.
 
     Returns
     -------
@@ -126,17 +147,23 @@ def reap_sandboxes(root: Path) -> tuple[list[Path], list[str]]:
     """
     removed: list[Path] = []
     warnings: list[str] = []
-    for lock_file in sorted(root.glob("*.lock")):
-        sandbox = lock_file.with_suffix("")
-        try:
-            with FileLock(lock_file, timeout=0):
+    try:
+        locks = [] if _distrust(root) else sorted(root.glob("*.lock"))
+    except OSError:  # _choose names it, if it matters
+        locks = []
+    for lock in locks:
+        if not SANDBOX_NAME.fullmatch(lock.stem):
+            continue
+        # Gone since the look, or a lock that cannot be had: then it is not known to be ownerless.
+        with contextlib.suppress(OSError), hold_existing(lock) as is_held:
+            if is_held and _is_from_here(lock):
+                sandbox = lock.with_suffix("")
                 had_content = sandbox.exists()
                 problems = _remove(sandbox)
-        except Timeout:
-            continue
-        warnings += problems
-        if had_content and not problems:
-            removed.append(sandbox)
+                warnings += problems
+                if had_content and not problems:
+                    _log.warning("removed the sandbox %s, whose owner has ended", sandbox)
+                    removed.append(sandbox)
     return removed, warnings
 
 
@@ -188,11 +215,17 @@ def _choose(roots: list[Path], need_bytes: int) -> tuple[Path, list[str]]:
 def _check_root(root: Path, need_bytes: int, *, make_parents: bool) -> None:
     """Raise what speaks against a sandbox in this root."""
     try:
-        root.mkdir(parents=make_parents, exist_ok=True)
+        root.mkdir(mode=_OWNER_ONLY, parents=make_parents, exist_ok=True)
+        _make_private(root)
+        if flaw := _distrust(root) or (None if make_parents else _distrust_parent(root)):
+            raise InputError(
+                f"no sandbox in {root}: {flaw}",
+                reason="sandbox_root_not_private",
+                remedy="remove it, or chmod 700 it if it is yours; or name another directory in "
+                "the setting sandbox_root",
+            )
         # Without a name: nothing can be left behind.
         with tempfile.TemporaryFile(dir=root):
-            if shutil.disk_usage(root).free < need_bytes:
-                reap_sandboxes(root)
             free_bytes = shutil.disk_usage(root).free
     except OSError as error:
         raise _named(error, root) from error
@@ -202,6 +235,57 @@ def _check_root(root: Path, need_bytes: int, *, make_parents: bool) -> None:
             reason="no_sandbox_space",
             remedy="free space there",
         )
+
+
+def _make_private(root: Path) -> None:
+    """Close a fall-back of ours that earlier versions left open to its group."""
+    found = root.lstat()
+    if root.name == FALL_BACK and stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
+        root.chmod(_OWNER_ONLY)
+
+
+def _distrust(root: Path) -> str | None:
+    """Say how another user of the machine could meddle with what stands in a root."""
+    own = os.geteuid()
+    link, found = root.lstat(), root.stat()
+    if found.st_uid != own:
+        return f"it belongs to {_user_name(found.st_uid)}"
+    if link.st_uid not in {own, 0}:
+        return f"it is a symbolic link of {_user_name(link.st_uid)}"
+    if found.st_mode & _WRITABLE_BY_OTHERS:
+        return f"others may write in it: mode {stat.S_IMODE(found.st_mode):04o}"
+    return None
+
+
+def _distrust_parent(root: Path) -> str | None:
+    """Say how another user of the machine could put another directory in a root's place."""
+    parent = root.resolve().parent
+    found = parent.stat()
+    if found.st_uid not in {os.geteuid(), 0}:
+        return f"{parent} belongs to {_user_name(found.st_uid)}"
+    if found.st_mode & _WRITABLE_BY_OTHERS and not found.st_mode & stat.S_ISVTX:
+        return f"others may write in {parent}: mode {stat.S_IMODE(found.st_mode):04o}"
+    return None
+
+
+def _user_name(number: int) -> str:
+    """Name a user, who may have no name here."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
+
+
+def _is_from_here(lock: Path) -> bool:
+    """Tell whether a lock file was made by this user under this kernel, or before they said so."""
+    kernel = lock.read_text(encoding="ascii", errors="replace")
+    return lock.lstat().st_uid == os.geteuid() and kernel in {"", _this_kernel()}
+
+
+@lru_cache(maxsize=1)
+def _this_kernel() -> str:
+    """Identify the machine since its last start; containers share it with their host."""
+    return _BOOT_ID.read_text(encoding="ascii").strip()
 
 
 def _file_system_type(path: Path) -> str:
