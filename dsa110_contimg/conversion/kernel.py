@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
+from dsa110_contimg.compiled import numba
 from dsa110_contimg.instrument import N_CHANNELS_PER_SUBBAND, POLARIZATIONS_CASA
 
 LARGEST_VISIBILITY = np.float32(1e38)

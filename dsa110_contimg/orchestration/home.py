@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import dsa110_contimg
+from dsa110_contimg.caches import cache_variables
 from dsa110_contimg.errors import InputError
 from dsa110_contimg.setting_sources import CONFIG_FILE_VARIABLE
 from dsa110_contimg.settings import Settings
@@ -76,7 +77,8 @@ class AirflowHome:
             **inherited,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{inherited.get('PATH', '')}",
             **self._settings_variables(schedule=schedule, clock=clock),
-            **self._cache_variables(),
+            **cache_variables(self.cache_dir),
+            "MPLBACKEND": "agg",
             **self._secret_variables(),
             **self._telemetry_variables(),
             "AIRFLOW_HOME": str(self.path),
@@ -196,16 +198,6 @@ class AirflowHome:
             "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta",
             # A collector that is down must not hold up the end of each task.
             "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT": "2",
-        }
-
-    def _cache_variables(self) -> dict[str, str]:
-        """Keep the libraries' caches inside the work directory."""
-        return {
-            "XDG_CACHE_HOME": str(self.cache_dir),
-            "XDG_CONFIG_HOME": str(self.cache_dir),
-            "MPLCONFIGDIR": str(self.cache_dir / "matplotlib"),
-            "MPLBACKEND": "agg",
-            "NUMBA_CACHE_DIR": str(self.cache_dir / "numba"),
         }
 
     def _secret_variables(self) -> dict[str, str]:

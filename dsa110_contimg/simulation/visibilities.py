@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from dsa110_contimg.compiled import numba
 from dsa110_contimg.instrument import (
     CHANNEL_WIDTH_HZ,
     INTEGRATION_TIME_S,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from dsa110_contimg.compiled import numba
 
 _jit = numba.njit(cache=True, nogil=True, boundscheck=False, error_model="numpy")
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
+
+from dsa110_contimg.compiled import numba
 
 
 @numba.njit(cache=True, nogil=True, boundscheck=False, error_model="numpy")

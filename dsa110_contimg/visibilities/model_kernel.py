@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from dsa110_contimg.compiled import numba
 from dsa110_contimg.instrument import SPEED_OF_LIGHT_M_S
 
 _jit = numba.njit(

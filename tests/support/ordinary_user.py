@@ -68,6 +68,21 @@ def serve() -> None:
     sys.stdout.write(f"\n{json.dumps(answer)}\n")
 
 
+def find_caches() -> dict[str, Any]:
+    """Compile a kernel for keeps, without a home, and where the code may not be written."""
+    os.environ["HOME"] = "/nonexistent"
+    for name in ("MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "NUMBA_CACHE_DIR"):
+        os.environ.pop(name, None)
+    from dsa110_contimg.compiled import numba
+
+    add = numba.njit(cache=True)(_add)
+    return {"sum": int(add(1, 2)), "numba": os.environ["NUMBA_CACHE_DIR"]}
+
+
+def _add(one: int, other: int) -> int:
+    return one + other
+
+
 def write_by_mistake(ms: Path) -> dict[str, Any]:
     """Change the MS without the door, in the ways that casacore and Python offer."""
     from casacore.tables import makescacoldesc, table

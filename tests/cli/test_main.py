@@ -1,0 +1,70 @@
+"""What all commands share: version, help, and where they may be called."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from support.ordinary_user import as_ordinary_user, find_caches, give_away
+
+pytestmark = pytest.mark.unit
+
+COMMAND = str(Path(sys.executable).with_name("dsa110-contimg"))
+
+
+def run(*arguments: str, **how) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([COMMAND, *arguments], capture_output=True, text=True, check=False, **how)
+
+
+def test_version() -> None:
+    done = run("--version")
+    assert (done.returncode, done.stdout) == (0, f"dsa110-contimg {version('dsa110-contimg')}\n")
+
+
+def test_help_says_where_settings_are_looked_for() -> None:
+    words = " ".join(run("--help").stdout.replace("│", " ").split())
+    assert "DSA110_CONTIMG_CONFIG names, else dsa110-contimg.toml in the current directory" in words
+
+
+def test_a_current_directory_that_was_deleted(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    script = f"cd {gone} && rmdir {gone} && exec {COMMAND} groups ."
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert line.startswith("error (no_current_directory): the current directory was deleted")
+
+
+def test_a_reader_that_goes_away_gets_no_traceback() -> None:
+    script = f"{COMMAND} --help | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+
+
+def test_a_home_that_cannot_be_written(tmp_path: Path) -> None:
+    """Nor the code: what is compiled and looked up is kept in the work directory."""
+    give_away(tmp_path)
+    found = as_ordinary_user(find_caches, home=tmp_path)
+    assert found["numba"] == str(tmp_path / "work" / "cache" / "numba")
+    assert found["sum"] == 3
+
+
+@pytest.mark.parametrize("name", ["HOME", "NUMBA_CACHE_DIR"])
+def test_caches_stay_where_the_environment_says(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dsa110_contimg.caches import settle_caches
+
+    for variable in ("NUMBA_CACHE_DIR", "MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", "/nonexistent")
+    monkeypatch.setenv("DSA110_CONTIMG_WORK_DIR", str(tmp_path))
+    monkeypatch.setenv(name, str(tmp_path))
+    settle_caches()
+    expected = None if name == "HOME" else str(tmp_path)
+    assert os.environ.get("NUMBA_CACHE_DIR") == expected
