@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 """Paths cross into a child process that stands in another directory."""
@@ -24,3 +24,44 @@ class Model(BaseModel):
         use_attribute_docstrings=True,
         ser_json_inf_nan="strings",  # the default, null, would not be read back
     )
+
+
+def first_problem(error: ValidationError) -> tuple[str | None, str]:
+    """Say what a model refuses first.
+
+    Parameters
+    ----------
+    error : ValidationError
+        The refusal.
+
+    Returns
+    -------
+    field : str or None
+        The field, None if fields do not go together.
+    words : str
+        What is wrong with it, and the value, with nothing in it that steers a terminal.
+    """
+    problem = error.errors(include_url=False)[0]
+    words = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    field = ".".join(str(part) for part in problem["loc"]) or None
+    if problem["type"] == "missing":
+        return field, "is needed"
+    if field is None or problem["type"] == "value_error":
+        return field, words
+    return field, f"{words}, not {ascii(problem['input'])[:80]}"
+
+
+def explain(error: ValidationError) -> str:
+    """Say in a sentence what a model refuses first.
+
+    Parameters
+    ----------
+    error : ValidationError
+        The refusal.
+
+    Returns
+    -------
+    str
+        The field, what is wrong with it, and the value.
+    """
+    return ": ".join(filter(None, first_problem(error)))

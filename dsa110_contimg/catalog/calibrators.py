@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from dsa110_contimg.catalog.sources import Source, read_table
 from dsa110_contimg.errors import InputError, name_os_error
-from dsa110_contimg.instrument import REFERENCE_FREQ_HZ
-from dsa110_contimg.models import Model
+from dsa110_contimg.models import Model, explain
+from dsa110_contimg.text import make_visible
 
 _log = logging.getLogger(__name__)
 
@@ -50,10 +50,6 @@ class Calibrator(Source):
 
     flux_jy: float = Field(gt=0.0, allow_inf_nan=False)
     """Stokes I flux density at `ref_freq_hz` in Jy."""
-    ref_freq_hz: float = Field(REFERENCE_FREQ_HZ, gt=0.0, allow_inf_nan=False)
-    """Frequency of `flux_jy` in Hz."""
-    spectral_index: float = Field(0.0, allow_inf_nan=False)
-    """alpha in S proportional to frequency ** alpha."""
     quality: Quality | None = None
     """The VLA manual's code at 20 cm in the C configuration, whose longest baseline (3.4 km) is
     nearest this array's: P and S, closure errors below 3 % and 10 %; W, worse; C, confused; X,
@@ -234,13 +230,14 @@ def _read_manual(text: str) -> tuple[list[Calibrator], list[SkippedEntry]]:
     for entry in entries:
         try:
             calibrator = _read_entry(entry, skipped)
-            if calibrator is not None and calibrator.name in calibrators:
+            if calibrator is not None and calibrator.name.casefold() in calibrators:
                 raise _GarbledError("repeats a name; the first entry is kept")
         except ValueError as error:  # _GarbledError, or pydantic's
-            skipped.append(_garbled(entry.line, entry.name, str(error).replace("\n", " ")))
+            words = explain(error) if isinstance(error, ValidationError) else str(error)
+            skipped.append(_garbled(entry.line, entry.name, words))
             continue
         if calibrator is not None:
-            calibrators[calibrator.name] = calibrator
+            calibrators[calibrator.name.casefold()] = calibrator
     skipped.sort(key=lambda entry: entry.line)
     return list(calibrators.values()), skipped
 
@@ -278,7 +275,9 @@ def _read_entry(entry: _Entry, skipped: list[SkippedEntry]) -> Calibrator | None
     if not flux_jy:
         reason = "no flux density at 20 cm"
         skipped.append(
-            SkippedEntry(line=entry.line, name=entry.name, kind=SkipKind.NO_FLUX, reason=reason)
+            SkippedEntry(
+                line=entry.line, name=make_visible(entry.name), kind=SkipKind.NO_FLUX, reason=reason
+            )
         )
         return None
     return Calibrator.model_validate(
@@ -351,5 +350,5 @@ def _read_band(entry: _Entry, band: str) -> tuple[str | None, float | None]:
 
 def _garbled(line: int, name: str, reason: str) -> SkippedEntry:
     """Note something that should be put right in the file."""
-    short = name.strip()[:40]
-    return SkippedEntry(line=line, name=short, kind=SkipKind.GARBLED, reason=reason)
+    short = make_visible(name.strip()[:40])
+    return SkippedEntry(line=line, name=short, kind=SkipKind.GARBLED, reason=make_visible(reason))

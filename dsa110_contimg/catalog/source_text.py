@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import re
-import warnings
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from dsa110_contimg.catalog.columns import parse_angle
 from dsa110_contimg.catalog.sources import Source, position_name
+from dsa110_contimg.catalog.tables import list_briefly, repeated_names
 from dsa110_contimg.errors import InputError
-
-if TYPE_CHECKING:
-    from astropy.units import Unit
+from dsa110_contimg.models import explain
 
 _SEPARATORS = re.compile(r"[\s,;|]+")
 _MINUS_SIGNS = str.maketrans({"\N{MINUS SIGN}": "-", "\N{EN DASH}": "-"})
 _SEXAGESIMAL = 3
-_MOST_NAMED = 3
-"""Bad lines that an error names."""
 _REMEDY = (
     "write a line as NAME RA DEC, e.g. 'J0834+5534 08:34:54.9 +55:34:21', or in degrees "
     "'J0834+5534 128.7287 55.5725'"
@@ -56,13 +52,11 @@ def parse_sources(text: str) -> list[Source]:
         try:
             sources[number] = _parse_line(_SEPARATORS.split(content))
         except ValueError as error:
-            problems.append(f"line {number} ({content[:80]!r}): {error}")
-    problems += _find_repeated(sources)
+            problems.append(f"line {number} ({content[:80]!a}): {error}")
+    problems += repeated_names((f"line {n}", source.name) for n, source in sources.items())
     if problems:
-        more = len(problems) - _MOST_NAMED
-        tail = f"; and {more} more" if more > 0 else ""
         raise InputError(
-            f"the sources cannot be read: {'; '.join(problems[:_MOST_NAMED])}{tail}",
+            f"the sources cannot be read: {list_briefly(problems)}",
             reason="bad_sources",
             remedy=_REMEDY,
         )
@@ -80,39 +74,12 @@ def _parse_line(words: list[str]) -> Source:
     if n_names not in (0, 1):
         raise ValueError(f"it has {len(words)} words")
     ra_words, dec_words = words[n_names : n_names + per_angle], words[n_names + per_angle :]
-    ra_deg = _parse_angle("right ascension", ":".join(ra_words), units.hourangle)
-    dec_deg = _parse_angle("declination", ":".join(dec_words), units.deg)
+    ra_deg = parse_angle("right ascension", ":".join(ra_words), units.hourangle)
+    dec_deg = parse_angle("declination", ":".join(dec_words), units.deg)
     try:
         source = Source(name=words[0] if n_names else "unnamed", ra_deg=ra_deg, dec_deg=dec_deg)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{first['loc'][0]}: {first['msg']}, not {first['input']!r}") from None
+        raise ValueError(explain(error)) from None
     if n_names:
         return source
     return source.model_copy(update={"name": position_name(ra_deg, dec_deg)})
-
-
-def _parse_angle(what: str, text: str, unit: Unit) -> float:
-    """Read an angle in degrees: a plain number as it is, else sexagesimal in `unit`."""
-    from astropy.coordinates import Angle
-
-    try:
-        return float(text)
-    except ValueError:
-        pass
-    try:
-        # Seconds of 60 and the like are only warned of.
-        with warnings.catch_warnings(action="error"):
-            return float(Angle(text, unit=unit).deg)
-    except (ValueError, TypeError, Warning):
-        raise ValueError(f"{text!r} is not a {what}") from None
-
-
-def _find_repeated(sources: dict[int, Source]) -> list[str]:
-    """List the lines whose names others have before them: products are filed by name."""
-    first: dict[str, int] = {}
-    return [
-        f"line {number}: the name {source.name} is that of line {first[source.name]}"
-        for number, source in sources.items()
-        if first.setdefault(source.name, number) != number
-    ]

@@ -2,33 +2,62 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, Final, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, model_validator
 
+from dsa110_contimg.catalog.columns import unit_of
+from dsa110_contimg.catalog.tables import list_briefly, load_table, read_rows, repeated_names
 from dsa110_contimg.errors import InputError
 from dsa110_contimg.instrument import REFERENCE_FREQ_HZ
 from dsa110_contimg.models import Model
+
+BRIGHTEST_JY: Final = 3000.0
+"""At 1.4 GHz no source is brighter, save the Sun: Cassiopeia A had 2410 Jy in 1965, and fades
+(Baars et al. 1977, A&A 61, 99)."""
+
+
+def _check_name(name: str) -> str:
+    """Refuse a name that is none for a file, a directory or an argument."""
+    if not re.fullmatch(r"[A-Za-z0-9+][A-Za-z0-9+._-]{0,63}", name):
+        raise ValueError(
+            f"the name {name[:80]!a} must consist of at most 64 letters, digits and + - . _, and "
+            "begin with a letter, a digit or +"
+        )
+    return name
 
 
 class Source(Model):
     """A point source with a power-law spectrum."""
 
-    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9+_-][A-Za-z0-9+._-]*$")
-    """Name, fit for the name of a file that is not hidden."""
+    name: Annotated[str, AfterValidator(_check_name)]
+    """Name, fit for the name of a file that is not hidden and of no option."""
     ra_deg: float = Field(ge=0.0, lt=360.0)
     """Right ascension (ICRS) in degrees."""
     dec_deg: float = Field(ge=-90.0, le=90.0)
     """Declination (ICRS) in degrees."""
-    flux_jy: float | None = None
+    flux_jy: float | None = Field(None, ge=0.0, allow_inf_nan=False)
     """Stokes I flux density at `ref_freq_hz` in Jy, where known."""
-    ref_freq_hz: float = REFERENCE_FREQ_HZ
-    """Frequency of `flux_jy` in Hz."""
-    spectral_index: float = 0.0
-    """alpha in S proportional to frequency ** alpha."""
+    ref_freq_hz: float = Field(REFERENCE_FREQ_HZ, ge=1e7, le=1e12)
+    """Frequency of `flux_jy` in Hz, 10 MHz to 1 THz: 1.4 or 1400 were meant in another unit."""
+    spectral_index: float = Field(0.0, ge=-5.0, le=5.0)
+    """alpha in S proportional to frequency ** alpha: -4 for the steepest pulsars, +2.5 for
+    synchrotron radiation that absorbs itself."""
+
+    @model_validator(mode="after")
+    def _check_brightness(self) -> Self:
+        """Refuse a flux density that the sky does not have, as of one in mJy taken for Jy."""
+        flux_jy = float(self.flux_at(REFERENCE_FREQ_HZ))
+        if flux_jy > BRIGHTEST_JY:
+            raise ValueError(
+                f"the flux density {self.flux_jy:g} Jy at {self.ref_freq_hz:g} Hz is {flux_jy:.4g} "
+                f"Jy at 1.4 GHz, and no source beyond the Sun has {BRIGHTEST_JY:g} Jy"
+            )
+        return self
 
     def flux_at(self, freq_hz: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Flux density at given frequencies.
@@ -78,7 +107,8 @@ def read_sources(path: Path) -> list[Source]:
     ----------
     path : Path
         Table with columns ``name, ra_deg, dec_deg`` and optionally
-        ``flux_jy, ref_freq_hz, spectral_index``; other columns are ignored.
+        ``flux_jy, ref_freq_hz, spectral_index``, or as VizieR names them; other columns are
+        ignored. A column with a unit is converted, and angles may be sexagesimal.
 
     Returns
     -------
@@ -89,6 +119,8 @@ def read_sources(path: Path) -> list[Source]:
     ------
     InputError
         If the file is absent, unreadable, lacks a column or holds a bad value.
+    TransientError
+        If the file cannot be read now.
     """
     return read_table(path, Source)
 
@@ -99,8 +131,7 @@ def read_table(path: Path, model: type[SourceT]) -> list[SourceT]:
     Parameters
     ----------
     path : Path
-        Table with a column for each field of `model`; those of fields with a default may be
-        left out, other columns are ignored.
+        Table as `read_rows` takes it.
     model : type
         `Source`, or a kind of source.
 
@@ -112,45 +143,15 @@ def read_table(path: Path, model: type[SourceT]) -> list[SourceT]:
     Raises
     ------
     InputError
-        If the file is absent, unreadable, lacks a column or holds a bad value.
+        If the file is absent or unreadable, lacks a column, holds a bad value or repeats a name.
+    TransientError
+        If the file cannot be read now.
     """
-    from astropy.io.registry import IORegistryError
-    from astropy.table import Table
-
-    try:
-        table = Table.read(path)
-    except FileNotFoundError as error:
-        raise InputError(f"no source catalogue at {path}", reason="missing_catalogue") from error
-    except (OSError, ValueError, TypeError, IORegistryError) as error:
-        raise InputError(
-            f"cannot read the source catalogue {path}: {str(error).splitlines()[0]}",
-            reason="unreadable_catalogue",
-            remedy="write it as ECSV, CSV, VOTable or FITS",
-        ) from error
-    needed = [name for name, info in model.model_fields.items() if info.is_required()]
-    missing = set(needed) - set(table.colnames)
-    if missing:
-        raise InputError(
-            f"{path} lacks the column(s) {', '.join(sorted(missing))}",
-            reason="catalogue_columns",
-            remedy=f"{', '.join(needed[:-1])} and {needed[-1]} are needed",
-        )
-    known = [name for name in model.model_fields if name in table.colnames]
-    sources = []
-    for number, row in enumerate(table, start=1):
-        values = {name: row[name] for name in known if not np.ma.is_masked(row[name])}
-        try:
-            sources.append(model.model_validate({**values, "name": str(values.get("name", ""))}))
-        except ValidationError as error:
-            problem = error.errors()[0]
-            raise InputError(
-                f"{path}, source {number}: {problem['loc'][0]}: {problem['msg']}",
-                reason="catalogue_value",
-            ) from error
-    repeated = {s.name for s in sources if [t.name for t in sources].count(s.name) > 1}
+    sources = read_rows(path, load_table(path), model)
+    repeated = repeated_names((f"row {n}", one.name) for n, one in enumerate(sources, start=1))
     if repeated:
         raise InputError(
-            f"{path} repeats the name(s) {', '.join(sorted(repeated))}",
+            f"{path} repeats names: {list_briefly(repeated)}",
             reason="catalogue_value",
             remedy="products are filed by name: make the names unique",
         )
@@ -169,7 +170,7 @@ def write_sources(sources: list[Source], path: Path) -> None:
     """
     from astropy.table import Table
 
-    rows = [source.model_dump() for source in sources]
-    Table(rows=rows, names=list(Source.model_fields)).write(
-        path, format="ascii.ecsv", overwrite=True
-    )
+    table = Table(rows=[source.model_dump() for source in sources], names=list(Source.model_fields))
+    for name in table.colnames:
+        table[name].unit = unit_of(name) if unit_of(name) != "" else None
+    table.write(path, format="ascii.ecsv", overwrite=True)

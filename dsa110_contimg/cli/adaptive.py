@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from dsa110_contimg.models import explain
+
 if TYPE_CHECKING:
     from dsa110_contimg.catalog.sources import Source
     from dsa110_contimg.photometry.measure import MeasureOptions
@@ -169,7 +171,7 @@ def _choose_sources(
     try:
         position = Source.model_validate({"name": name or "unnamed", "ra_deg": ra, "dec_deg": dec})
     except ValidationError as error:
-        raise typer.BadParameter(_explain(error)) from error
+        raise typer.BadParameter(explain(error)) from error
     if name is not None:
         return [position]
     named = position_name(position.ra_deg, position.dec_deg)
@@ -197,15 +199,7 @@ def _make_options(**values: Any) -> MeasureOptions:
     try:
         return MeasureOptions.model_validate(values)
     except ValidationError as error:
-        raise typer.BadParameter(_explain(error)) from error
-
-
-def _explain(error: ValidationError) -> str:
-    """Put what a model objects to into words."""
-    first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}" if where else message
+        raise typer.BadParameter(explain(error)) from error
 
 
 def _show(result: SourceResult) -> None:

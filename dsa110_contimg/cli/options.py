@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -59,6 +60,29 @@ def parse_date(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not a date such as 2026-01-25") from None
+
+
+def require_finite(number: float | None) -> float | None:
+    """Refuse what is no number: the bounds of an option let NaN pass.
+
+    Parameters
+    ----------
+    number : float or None
+        As given.
+
+    Returns
+    -------
+    float or None
+        The same.
+
+    Raises
+    ------
+    typer.BadParameter
+        If it is NaN or infinite.
+    """
+    if number is not None and not math.isfinite(number):
+        raise typer.BadParameter(f"{number} is not a finite number")
+    return number
 
 
 StartOption = Annotated[

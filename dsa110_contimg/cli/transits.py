@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dsa110_contimg.cli.options import CalibratorsOption
+from dsa110_contimg.cli.options import CalibratorsOption, require_finite
 from dsa110_contimg.cli.output import console, print_json
 
 if TYPE_CHECKING:
@@ -32,7 +32,10 @@ def transits(
     dec_deg: Annotated[
         float | None,
         typer.Option(
-            min=-90.0, max=90.0, help="Declination of date at which the dishes point, in degrees."
+            min=-90.0,
+            max=90.0,
+            callback=require_finite,
+            help="Declination of date at which the dishes point, in degrees.",
         ),
     ] = None,
     input_dir: Annotated[
@@ -47,6 +50,7 @@ def transits(
         float | None,
         typer.Option(
             min=0.0,
+            callback=require_finite,
             help="Least flux density at the middle of the band through the primary beam, in Jy. "
             "Default: DSA110_CONTIMG_CALIBRATOR_MIN_JY, or 2.",
         ),

@@ -21,7 +21,6 @@ from dsa110_contimg.photometry.models import BinningOptions, Photometry, SourceR
 from dsa110_contimg.qa.record_models import ImagingPlan
 from dsa110_contimg.settings import get_settings
 from dsa110_contimg.storage.ms_access import ACCESS_LOG
-from dsa110_contimg.visibilities.models import MsInfo
 
 if TYPE_CHECKING:
     from dsa110_contimg.photometry.measure import MeasureOptions
@@ -74,23 +73,12 @@ def _select_sources(request: ImageRequest) -> list[Source]:
     """Take the sources that were asked for, or those of the catalogue in the field."""
     from dsa110_contimg.catalog.sources import read_sources
     from dsa110_contimg.visibilities.ms_info import read_ms_info
+    from dsa110_contimg.visibilities.primary_beam import select_in_field
 
     if request.sources is not None:
         return request.sources
     catalogue = read_sources(request.sources_file or get_settings().sources_path)
-    info = read_ms_info(request.ms)
-    return [source for source in catalogue if _is_in_field(source, info)]
-
-
-def _is_in_field(source: Source, info: MsInfo) -> bool:
-    """Whether the primary beam reached a source."""
-    from dsa110_contimg.visibilities.primary_beam import check_in_field
-
-    try:
-        check_in_field(source, info)
-    except InputError:
-        return False
-    return True
+    return select_in_field(catalogue, read_ms_info(request.ms))
 
 
 def measure(request: ImageRequest, sources: list[Source], purpose: str) -> list[ImagingJob]:

@@ -21,7 +21,7 @@ class Photometry(StrEnum):
 class BinningOptions(Model):
     """How spectral windows are binned to find a source."""
 
-    target_snr: float = Field(5.0, gt=0.0)
+    target_snr: float = Field(5.0, gt=0.0, allow_inf_nan=False)
     """A bin at or above this ratio of flux density to error is a detection."""
     min_width: int = Field(1, ge=1)
     """Smallest number of windows in a bin."""

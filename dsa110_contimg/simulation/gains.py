@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ConfigDict
 
 from dsa110_contimg.instrument import REFERENCE_FREQ_HZ
 from dsa110_contimg.models import Model
@@ -40,6 +41,8 @@ class AntennaGain(Model):
 
     What is not given leaves the signal as it is.
     """
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     station: int
     """Station number (1-based)."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
 
-from dsa110_contimg.catalog.sources import Source
+from dsa110_contimg.catalog.sources import BRIGHTEST_JY, Source
 from dsa110_contimg.errors import InputError, TransientError
 from dsa110_contimg.instrument import (
     N_CHANNELS_PER_SUBBAND,
@@ -73,7 +73,7 @@ class SimulationOptions(Model):
     """The sky, all of it targets; None makes a default field around the middle of the night."""
     dec_deg: float = Field(default=DEFAULT_DEC_DEG, ge=-50.0, le=90.0)
     """Declination of date of the pointing, in degrees."""
-    sefd_jy: float = Field(default=SEFD_JY, ge=0.0)
+    sefd_jy: float = Field(default=SEFD_JY, ge=0.0, allow_inf_nan=False)
     """System equivalent flux density of an antenna in Jy; 0 makes noise-free data."""
     jitter: bool = True
     """Let the time stamps in the names of a group's files differ as real ones do."""
@@ -85,7 +85,7 @@ class SimulationOptions(Model):
     """Add carriers and bursts of interference, which are written beside the data."""
     dead_antennas: int | None = Field(default=None, ge=0, validate_default=True)
     """Antennas that receive nothing; None makes one if there is interference, else none."""
-    calibrator_jy: float | None = Field(default=None, gt=0.0)
+    calibrator_jy: float | None = Field(default=None, gt=0.0, le=BRIGHTEST_JY)
     """Flux density at 1.4 GHz of a calibrator that transits 0.1 deg north of the pointing."""
     calibrator_group: int = Field(default=0, ge=0)
     """Group (0-based) in whose middle it transits."""

@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ConfigDict, Field
 
 from dsa110_contimg.instrument import (
     ACTIVE_STATIONS,
@@ -58,21 +59,23 @@ class RfiKind(StrEnum):
 class RfiEvent(Model):
     """A rectangle of channels and integrations in which an emitter is on."""
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     group: int
     """Index of the group in the night."""
     emitter: int
     """Number of the emitter in its group: a carrier that comes and goes has several events."""
     kind: RfiKind
     """A narrow-band carrier or a broad-band burst."""
-    first_freq_hz: float
+    first_freq_hz: float = Field(gt=0.0)
     """Centre of its lowest channel in Hz."""
-    last_freq_hz: float
+    last_freq_hz: float = Field(gt=0.0)
     """Centre of its highest channel in Hz."""
-    first_time_jd: float
+    first_time_jd: float = Field(gt=0.0)
     """Centre of its first integration, a Julian date (UTC)."""
-    last_time_jd: float
+    last_time_jd: float = Field(gt=0.0)
     """Centre of its last integration, a Julian date (UTC)."""
-    flux_jy: float
+    flux_jy: float = Field(ge=0.0)
     """Visibility amplitude of the median baseline in Jy, in XX and in YY, before the gains."""
 
 

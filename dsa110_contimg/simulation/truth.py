@@ -9,7 +9,7 @@ import numpy as np
 
 from dsa110_contimg.astrometry import meridian_icrs_deg
 from dsa110_contimg.catalog.sources import Source
-from dsa110_contimg.errors import InputError
+from dsa110_contimg.catalog.tables import load_table, read_rows
 from dsa110_contimg.instrument import BAND_CENTER_FREQ_HZ, primary_beam_attenuation
 from dsa110_contimg.simulation.gains import GAIN_FORMULA, AntennaGain
 from dsa110_contimg.simulation.rfi import RfiEvent, RfiTruth
@@ -168,8 +168,7 @@ def read_gains(path: Path) -> list[AntennaGain]:
     InputError
         If the file cannot be read.
     """
-    table = _read_table(path)
-    return [AntennaGain.model_validate(dict(zip(row.colnames, row, strict=True))) for row in table]
+    return read_rows(path, load_table(path, "the truth"), AntennaGain)
 
 
 def write_rfi(path: Path, truth: RfiTruth) -> None:
@@ -215,8 +214,8 @@ def read_rfi(path: Path) -> RfiTruth:
     InputError
         If the file cannot be read.
     """
-    table = _read_table(path)
-    events = [RfiEvent.model_validate(dict(zip(row.colnames, row, strict=True))) for row in table]
+    table = load_table(path, "the truth")
+    events = read_rows(path, table, RfiEvent)
     return RfiTruth(events=events, dead_stations=table.meta["dead_stations"])
 
 
@@ -238,18 +237,4 @@ def read_truth_meta(path: Path) -> dict[str, Any]:
     InputError
         If the file cannot be read.
     """
-    return dict(_read_table(path).meta)
-
-
-def _read_table(path: Path) -> Any:
-    """Read an ECSV file."""
-    from astropy.table import Table
-
-    try:
-        return Table.read(path, format="ascii.ecsv")
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"cannot read {path}: {error}",
-            reason="unreadable_truth",
-            remedy="simulate into another directory",
-        ) from error
+    return dict(load_table(path, "the truth").meta)

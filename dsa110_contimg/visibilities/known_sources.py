@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import InputError
 from dsa110_contimg.visibilities.models import MsInfo
-from dsa110_contimg.visibilities.primary_beam import check_in_field, source_response
+from dsa110_contimg.visibilities.primary_beam import MIN_RESPONSE, check_in_field, mean_responses
 
 _SAME_SOURCE_ARCSEC = 3.0
 """A catalogue's position of a target may differ so much from the one that was asked for: a tenth
@@ -60,15 +60,16 @@ def other_sources(known: Sequence[Source], targets: Sequence[Source], info: MsIn
         with the name of a target, but another position, is another source.
     """
     freq_hz = sum(spw.freq_hz for spw in info.spws) / len(info.spws)
-    others = []
-    for source in known:
-        response = source_response(source, info, freq_hz)
-        apparent_jy = response * float(source.flux_at(freq_hz))
-        seen = problem_of(source, info) is None or (
-            response >= _MIN_RESPONSE and apparent_jy >= _MIN_APPARENT_JY
+    responses = mean_responses(known, info, freq_hz)
+    others = [
+        source
+        for source, response in zip(known, responses.tolist(), strict=True)
+        if response >= MIN_RESPONSE
+        or (
+            response >= _MIN_RESPONSE
+            and response * float(source.flux_at(freq_hz)) >= _MIN_APPARENT_JY
         )
-        if seen:
-            others.append(source)
+    ]
     return _without_targets(others, targets)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import InputError
 from dsa110_contimg.instrument import (
+    N_TIMES,
     drift_primary_beam_attenuation,
     drift_separation_deg,
     primary_beam_attenuation,
@@ -25,6 +27,8 @@ MIN_RESPONSE = 0.1
 
 _HORIZON_DEG = 90.0
 """Nothing so far from the phase centre is in front of a dish."""
+_BATCH = 10_000
+"""Sources whose course through the beam is worked out at once, in some 10 MB."""
 _NODES = 9
 """The response is smooth over a stamp: it is worked out on this many nodes a side (error below
 1e-5 for a stamp of half a degree) and interpolated."""
@@ -48,6 +52,61 @@ def source_response(source: Source, info: MsInfo, freq_hz: float) -> float:
         Response in [0, 1].
     """
     return _response(source.ra_deg, source.dec_deg, info, freq_hz)
+
+
+def mean_responses(
+    sources: Sequence[Source], info: MsInfo, freq_hz: float
+) -> npt.NDArray[np.float64]:
+    """Mean response of the primary beam to many sources during an observation.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+        The sources.
+    info : MsInfo
+        The observation.
+    freq_hz : float
+        Frequency in Hz.
+
+    Returns
+    -------
+    ndarray of float64, shape (nsource,)
+        Response in [0, 1], as `source_response` gives it for one.
+    """
+    offset_s = ((np.arange(N_TIMES) + 0.5) / N_TIMES - 0.5) * info.duration_s
+    responses = [
+        primary_beam_attenuation(
+            drift_separation_deg(
+                np.array([source.ra_deg for source in some]),
+                np.array([source.dec_deg for source in some]),
+                center_ra_deg=info.center_ra_deg,
+                center_dec_deg=info.center_dec_deg,
+                offset_s=offset_s,
+            ),
+            freq_hz,
+        ).mean(axis=0)
+        for some in (sources[n : n + _BATCH] for n in range(0, len(sources), _BATCH))
+    ]
+    return np.concatenate(responses) if responses else np.zeros(0)
+
+
+def select_in_field(sources: Sequence[Source], info: MsInfo) -> list[Source]:
+    """Select the sources that the primary beam reaches, as `check_in_field` judges one.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+        A catalogue.
+    info : MsInfo
+        The observation.
+
+    Returns
+    -------
+    list of Source
+        Those within the contour `MIN_RESPONSE` at the mean frequency.
+    """
+    reached = mean_responses(sources, info, _mean_freq_hz(info)) >= MIN_RESPONSE
+    return list(compress(sources, reached))
 
 
 def drift_response(
@@ -96,8 +155,7 @@ def check_in_field(source: Source, info: MsInfo) -> None:
     InputError
         If the response at the mean frequency is below `MIN_RESPONSE`.
     """
-    freq_hz = float(np.mean([spw.freq_hz for spw in info.spws]))
-    response = source_response(source, info, freq_hz)
+    response = source_response(source, info, _mean_freq_hz(info))
     if response >= MIN_RESPONSE:
         return
     [[apart_deg]] = drift_separation_deg(
@@ -120,6 +178,11 @@ def check_in_field(source: Source, info: MsInfo) -> None:
         reason="outside_primary_beam",
         remedy="measure it in the MS in which it transits",
     )
+
+
+def _mean_freq_hz(info: MsInfo) -> float:
+    """Frequency at which is judged what the beam reaches."""
+    return float(np.mean([spw.freq_hz for spw in info.spws]))
 
 
 def stamp_response(

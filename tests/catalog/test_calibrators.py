@@ -286,3 +286,17 @@ class TestFilesThatCannotBeRead:
         (tmp_path / "c.txt").write_bytes(content)
         with pytest.raises(InputError, match=r"c\.txt"):
             read_calibrators(tmp_path / "c.txt")
+
+
+def test_what_a_manual_may_not_be_called_or_weigh(tmp_path):
+    """A name never becomes a command, and what steers a terminal is shown, not sent."""
+    bad = ["..", "-rf", "a/b", "\x1b[31m", "a\u202eb", "caf\u00e9", "x" * 70]
+    entries = [entry("20cm L S S S S 1.0", name=name) for name in bad]
+    too_bright = entry("20cm L S S S S 8800", name="0001+001")
+    good = entry("20cm L S S S S 1.0", name="0002+002")
+    catalogue = read_catalogue(write(tmp_path / "vla.txt", *entries, too_bright, good))
+    assert [one.name for one in catalogue.calibrators] == ["0002+002"]
+    assert len(catalogue.garbled) == len(bad) + 1
+    for one in catalogue.garbled:
+        assert (one.name + one.reason).isprintable()
+    assert "8800 Jy" in catalogue.garbled[-1].reason

@@ -47,7 +47,7 @@ def test_power_law():
         (
             {"name": ["a"], "ra_deg": [400.0], "dec_deg": [0.0]},
             "catalogue_value",
-            "source 1: ra_deg",
+            "row 1 .*, column ra_deg",
         ),
         ({"name": ["a/b"], "ra_deg": [4.0], "dec_deg": [0.0]}, "catalogue_value", "name"),
         (

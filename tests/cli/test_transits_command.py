@@ -179,6 +179,8 @@ def test_no_catalogue(tmp_path):
         ("--date", "2026-01-25", "--dec-deg", 54.6, "--input-dir", "."),
         ("--date", "yesterday", "--dec-deg", 54.6),
         ("--date", "2026-01-25", "--dec-deg", 95),
+        ("--date", "2026-01-25", "--dec-deg", "nan"),
+        ("--date", "2026-01-25", "--dec-deg", 54.6, "--min-jy", "inf"),
     ],
 )
 def test_wrong_usage(tmp_path, arguments):

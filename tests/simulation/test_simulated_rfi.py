@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from astropy.table import QTable, Table
 
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import InputError
@@ -180,6 +182,39 @@ def test_a_garbled_truth_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"truth_rfi\.ecsv") as caught:
         read_rfi(tmp_path / "truth_rfi.ecsv")
     assert caught.value.reason == "unreadable_truth"
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("last_freq_hz", math.nan, "row 1, column last_freq_hz: should be"),
+        ("flux_jy", -1.0, "row 1, column flux_jy: should be"),
+        ("first_time_jd", 0.0, "row 1, column first_time_jd: should be"),
+    ],
+)
+def test_a_truth_that_cannot_be_is_refused(
+    simulate_night: SimulateNight, tmp_path: Path, column: str, value: float, words: str
+) -> None:
+    night = simulate_night(rfi=True, missing=ONLY_SB02, seed=3)
+    table = Table.read(night.rfi_path)
+    table[column][0] = value
+    table.write(tmp_path / "truth_rfi.ecsv")
+    with pytest.raises(InputError, match=words):
+        read_rfi(tmp_path / "truth_rfi.ecsv")
+
+
+def test_the_units_of_a_truth_are_its_columns(
+    simulate_night: SimulateNight, tmp_path: Path
+) -> None:
+    night = simulate_night(rfi=True, missing=ONLY_SB02, seed=3)
+    table = QTable.read(night.rfi_path)
+    table["flux_jy"] = table["flux_jy"].to("mJy")
+    table["first_freq_hz"] = table["first_freq_hz"].to("MHz")
+    table.write(tmp_path / "truth_rfi.ecsv")
+    there, here = read_rfi(Path(str(night.rfi_path))), read_rfi(tmp_path / "truth_rfi.ecsv")
+    for one, other in zip(there.events, here.events, strict=True):
+        assert other.flux_jy == pytest.approx(one.flux_jy, rel=1e-12)
+        assert other.first_freq_hz == pytest.approx(one.first_freq_hz, rel=1e-12)
 
 
 def test_the_mask_does_not_care_for_the_order_of_channels_or_rounded_times() -> None:
