@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -204,33 +205,40 @@ def _make_options(**values: Any) -> MeasureOptions:
 
 def _show(result: SourceResult) -> None:
     """Print what was found for one source, as a table on standard error."""
-    from rich.table import Table
-
-    from dsa110_contimg.cli.output import console
+    from dsa110_contimg.cli.output import Column, console, print_table, say
 
     measured = f"in {len(result.spws)} of {result.n_spws} windows"
     if result.success:
-        state = f"[green]measured[/] {measured}"
+        state, style = f"measured {measured}", "green"
+    elif result.spws:
+        state, style = f"measured in part, {measured}", "yellow"
     else:
-        state = f"[yellow]measured in part[/], {measured}" if result.spws else "[bold red]failed[/]"
+        state, style = "failed", "bold red"
     before = ", done before" if result.skipped else ""
-    console.print(
-        f"{result.name}: {state}{before} ({result.seconds:.1f} s)", soft_wrap=True, highlight=False
-    )
-    if result.error:
-        console.print(f"    {result.error}", soft_wrap=True, highlight=False, markup=False)
-    if result.products_dir:
-        console.print(f"    {result.products_dir}", soft_wrap=True, highlight=False, markup=False)
+    say(f"{result.name}: {state}{before} ({result.seconds:.1f} s)", style=style)
+    for line in (*(result.error or "").splitlines(), result.products_dir):
+        if line:
+            say(f"    {line}")
     if result.detections:
-        table = Table("windows", "MHz", "mJy", "error", "SNR", "false alarm", box=None)
-        for found in result.detections:
-            first, last = found.spw_ids[0], found.spw_ids[-1]
-            table.add_row(
-                f"{first}-{last}" if last > first else f"{first}",
-                f"{found.center_freq_hz / 1e6:.1f}",
-                f"{1e3 * found.flux_jy:.2f}",
-                f"{1e3 * found.rms_jy:.2f}",
-                f"{found.snr:.1f}",
-                f"{found.false_alarm_probability:.1e}",
-            )
-        console.print(table)
+        titles = ("windows", "MHz", "mJy", "error", "SNR", "false alarm")
+        print_table(
+            [Column(title) for title in titles],
+            [
+                (
+                    _span(found.spw_ids),
+                    f"{found.center_freq_hz / 1e6:.1f}",
+                    f"{1e3 * found.flux_jy:.2f}",
+                    f"{1e3 * found.rms_jy:.2f}",
+                    f"{found.snr:.1f}",
+                    f"{found.false_alarm_probability:.1e}",
+                )
+                for found in result.detections
+            ],
+            console,
+        )
+
+
+def _span(spw_ids: Sequence[int]) -> str:
+    """Write a run of windows."""
+    first, last = spw_ids[0], spw_ids[-1]
+    return f"{first}-{last}" if last > first else f"{first}"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dsa110_contimg.cli.output import console
+from dsa110_contimg.cli.output import console, say
 
 _DEFAULT_PORT = 8080
 _LOOK_S = 3600.0
@@ -58,7 +58,7 @@ def airflow(
                 "[yellow]For one user on this machine: no password, everyone who reaches this "
                 "address is administrator.[/]"
             )
-            console.print(f"logs: {running.home.logs_dir}", soft_wrap=True)
+            say(f"logs: {running.home.logs_dir}")
             while True:
                 running.wait(_LOOK_S)
     except KeyboardInterrupt:

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from dsa110_contimg.cli.options import settings_for
-from dsa110_contimg.cli.output import print_json
+from dsa110_contimg.cli.output import Column, open_screen, print_json, print_table, say
 
 if TYPE_CHECKING:
     from dsa110_contimg.orchestration.alerts.models import AlertRecord
@@ -96,24 +94,32 @@ def _send_test(settings: Settings) -> AlertRecord:
 
 def _print(records: list[AlertRecord], settings: Settings) -> None:
     """Print alerts as a table, then why some have not arrived, in lines that can be copied."""
-    screen = Console()
+    screen = open_screen()
     if not records:
-        screen.print(f"no alert on record in {settings.alerts_dir}", markup=False, soft_wrap=True)
+        say(f"no alert on record in {settings.alerts_dir}", screen)
         return
-    table = Table(box=None, collapse_padding=True, pad_edge=False)
-    for title in ("Last (UTC)", "Times", "Kind", "Subject", "Delivery"):
-        table.add_column(title, overflow="fold")
+    print_table(
+        (
+            Column("Last (UTC)"),
+            Column("Times", rank=1),
+            Column("Kind"),
+            Column("Subject"),
+            Column("Delivery"),
+        ),
+        [
+            (
+                record.last_utc[:19],
+                str(record.times),
+                record.alert.kind,
+                record.alert.subject,
+                Text(record.delivery, style=_STYLES[record.delivery]),
+            )
+            for record in records
+        ],
+        screen,
+    )
     for record in records:
-        table.add_row(
-            record.last_utc[:19],
-            str(record.times),
-            record.alert.kind,
-            escape(record.alert.subject),
-            f"[{_STYLES[record.delivery]}]{record.delivery}[/]",
+        say(
+            f"{record.alert.kind} {record.alert.subject}: {record.error or record.alert.headline}",
+            screen,
         )
-    screen.print(table)
-    for record in records:
-        line = (
-            f"{record.alert.kind} {record.alert.subject}: {record.error or record.alert.headline}"
-        )
-        screen.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
-from dsa110_contimg.cli.options import WorkDirOption, settings_for
-from dsa110_contimg.cli.output import console, print_json
+from dsa110_contimg.cli.options import WorkDirOption, require_finite, settings_for
+from dsa110_contimg.cli.output import console, open_screen, print_json, say
 from dsa110_contimg.errors import ContimgError
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ def apply(
         float | None,
         typer.Option(
             min=0.01,
+            callback=require_finite,
             help="How far in time solutions may be borrowed. Default: "
             "DSA110_CONTIMG_CALIBRATION_MAX_HOURS, or 30.",
         ),
@@ -122,8 +122,9 @@ def _print(path: Path, record: CalibrationRecord | None, error: ContimgError | N
     """Print the outcome for one MS: the choice in words, or what speaks against all sets."""
     if record is None:
         reason = error.reason if error else ""
-        console.print(f"{path.name}: [bold red]failed[/] ({reason})", soft_wrap=True)
-        console.print(f"    {error}", markup=False, highlight=False, soft_wrap=True)
+        say(f"{path.name}: failed ({reason})", style="bold red")
+        for line in str(error).splitlines():
+            say(f"    {line}")
         return
     flags = f"{record.flagged_after:.2%} flagged ({record.flagged_before:.2%} before)"
     lines = [
@@ -132,6 +133,6 @@ def _print(path: Path, record: CalibrationRecord | None, error: ContimgError | N
         *(f"    {note}" for note in record.notes),
         *(f"    passed over {one.set_id}: {one.sentence}" for one in record.refused),
     ]
-    screen = Console()
+    screen = open_screen()
     for line in lines:
-        screen.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(line, screen)

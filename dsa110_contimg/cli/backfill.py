@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.text import Text
 
 from dsa110_contimg.cli.options import parse_date, settings_for
-from dsa110_contimg.cli.output import console, print_json
+from dsa110_contimg.cli.output import Column, console, print_json, print_table, say
 from dsa110_contimg.cli.progress import NewLines, RemainingColumn
 
 if TYPE_CHECKING:
@@ -26,6 +24,11 @@ if TYPE_CHECKING:
     )
     from dsa110_contimg.orchestration.night import NightProgress
 
+_COLUMNS = (
+    Column("Date"),
+    Column("State"),
+    *(Column(title, align="right") for title in ("Groups", "MSs", "Detections", "Failures")),
+)
 _STYLES = {"success": "green", "failed": "bold red"}
 
 
@@ -121,11 +124,11 @@ def backfill(
                 settings_for(work_dir),
                 url=url,
                 on_progress=on_progress,
-                on_stage=partial(console.print, soft_wrap=True),
+                on_stage=say,
             )
     except KeyboardInterrupt:
         if url is not None:
-            console.print("nobody watches the backfill any more; it goes on in Airflow")
+            say("nobody watches the backfill any more; it goes on in Airflow")
         raise
     if json_output:
         print_json(result.model_dump(mode="json"))
@@ -179,7 +182,7 @@ class _LinePerChange:
                 now = datetime.now(UTC)
                 left = _remaining(progress)
                 after = f"  ({left})" if left else ""
-                console.print(f"{now:%H:%M:%S}  night of {start}  {words}{after}", soft_wrap=True)
+                say(f"{now:%H:%M:%S}  night of {start}  {words}{after}")
 
 
 def _say_waits(waits: NewLines, progress: BackfillProgress) -> None:
@@ -209,21 +212,20 @@ def _describe(night: NightProgress) -> str:
 
 def _print_result(result: BackfillResult) -> None:
     """Print a table of the nights, and what there is to say of them."""
-    table = Table(title=f"{len(result.nights)} dates in {result.seconds:.0f} s", box=None)
-    table.add_column("Date", no_wrap=True)
-    table.add_column("State", no_wrap=True)
-    for title in ("Groups", "MSs", "Detections", "Failures"):
-        table.add_column(title, justify="right")
-    table.add_column("Report", overflow="fold")
-    for night in result.nights:
-        table.add_row(*_cells(night))
-    console.print(table)
+    print_table(
+        _COLUMNS,
+        [_cells(night) for night in result.nights],
+        console,
+        title=f"{len(result.nights)} dates in {result.seconds:.0f} s",
+    )
     for night in result.nights:
         if night.state != "success" and night.note:
-            console.print(f"{night.date}  {night.note}", markup=False, soft_wrap=True)
+            say(f"{night.date}  {night.note}")
+        if night.report_html:
+            say(f"{night.date}  {night.report_html}")
 
 
-def _cells(night: BackfilledNight) -> list[str]:
+def _cells(night: BackfilledNight) -> tuple[str | Text, ...]:
     """Put a night into a row."""
     style = _STYLES.get(night.state, "yellow")
     words = night.state if night.verdict is None else f"{night.state}: {night.verdict}"
@@ -233,5 +235,4 @@ def _cells(night: BackfilledNight) -> list[str]:
         if totals
         else ["-"] * 4
     )
-    report = escape(night.report_html or "-")
-    return [night.date, f"[{style}]{words}[/]", *map(str, figures), report]
+    return night.date, Text(words, style=style), *map(str, figures)

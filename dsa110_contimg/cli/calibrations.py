@@ -9,18 +9,27 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from dsa110_contimg.cli.options import WorkDirOption, parse_utc, settings_for
-from dsa110_contimg.cli.output import console, print_json
+from dsa110_contimg.cli.output import Column, open_screen, print_json, print_table, say
 
 if TYPE_CHECKING:
     from dsa110_contimg.calibration.registry import RegisteredSet, Registry
     from dsa110_contimg.settings import Settings
 
 _MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
+_COLUMNS = (
+    Column("Set"),
+    Column("Calibrator", rank=4),
+    Column("Middle", rank=5),
+    Column("Dec", rank=1),
+    Column("Refant", rank=6),
+    Column("Unflagged", rank=2),
+    Column("SNR", rank=3),
+    Column("Phase", rank=2),
+    Column("State"),
+)
 _STYLES = {"good": "green", "withdrawn": "yellow", "refused": "red"}
 
 
@@ -130,9 +139,8 @@ def _rebuild(registry: Registry, settings: Settings) -> list[RegisteredSet]:
 
     rebuilt = rebuild_registry(registry, settings.calibration_dir)
     for one in rebuilt.passed_over:
-        line = f"passed over {one.directory}: {one.reason}"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"{len(rebuilt.registered)} sets registered, {rebuilt.known} were on record")
+        say(f"passed over {one.directory}: {one.reason}")
+    say(f"{len(rebuilt.registered)} sets registered, {rebuilt.known} were on record")
     return rebuilt.registered
 
 
@@ -147,28 +155,25 @@ def _list(registry: Registry, start: datetime | None, end: datetime | None) -> l
 
 def _print(found: list[RegisteredSet], registry_name: str) -> None:
     """Print the sets as a table, then why some are not good, in lines that can be copied."""
-    screen = Console()
+    screen = open_screen()
     if not found:
-        screen.print(f"no set on record in {registry_name}", markup=False, soft_wrap=True)
+        say(f"no set on record in {registry_name}", screen)
         return
-    table = Table(box=None, collapse_padding=True, pad_edge=False)
-    table.add_column("Set", overflow="fold")
-    for title in ("Calibrator", "Middle", "Dec", "Refant", "Unflagged", "SNR", "Phase", "State"):
-        table.add_column(title)
-    for record in found:
-        table.add_row(*_cells(record), f"[{_STYLES[record.state]}]{record.state}[/]")
-    screen.print(table)
+    print_table(
+        _COLUMNS,
+        [(*_cells(one), Text(one.state, style=_STYLES[one.state])) for one in found],
+        screen,
+    )
     for record in found:
         for words in filter(None, (record.reason, record.problem)):
-            line = f"{record.set_id}  {words}"
-            screen.print(line, markup=False, highlight=False, soft_wrap=True)
+            say(f"{record.set_id}  {words}", screen)
 
 
 def _cells(record: RegisteredSet) -> list[str]:
     """Put a set into words; of its tables, the worst figures."""
     known = [
-        escape(record.set_id),
-        escape(record.calibrator),
+        record.set_id,
+        record.calibrator,
         f"{_MJD_EPOCH + timedelta(days=record.mid_mjd):%H:%M}",
         f"{record.dec_deg:+.2f}°",
     ]
@@ -178,7 +183,7 @@ def _cells(record: RegisteredSet) -> list[str]:
     qualities = [table.quality for table in solved.tables]
     return [
         *known,
-        escape(solved.refant),
+        solved.refant,
         f"{min(quality.unflagged_fraction for quality in qualities):.1%}",
         _write(min, [quality.median_snr for quality in qualities], ".0f"),
         _write(max, [quality.phase_scatter_deg for quality in qualities], ".2f", "°"),

@@ -8,14 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from dsa110_contimg.cli.output import console, print_json
+from dsa110_contimg.cli.output import Column, console, open_screen, print_json, print_table, say
 from dsa110_contimg.errors import ContimgError
 
 if TYPE_CHECKING:
     from dsa110_contimg.flagging.models import FlagOptions, FlagRecord
+
+_COLUMNS = (
+    Column("MS"),
+    Column("Flagger", rank=2),
+    Column("As converted"),
+    Column("As flagged"),
+    Column("Dead antennas", wraps=True),
+    Column("Seconds", rank=1),
+)
 
 
 def flag(
@@ -117,33 +124,35 @@ def _show(told: dict[str, Any], count: str) -> None:
         steps = told["flagging"]["stage_seconds"].items()
         lines.append("    " + ", ".join(f"{step} {seconds:.1f} s" for step, seconds in steps))
     if told["error"]:
-        lines.append(f"    {told['error']['reason']}: {told['error']['message']}")
+        sentence = f"{told['error']['reason']}: {told['error']['message']}"
+        lines += [f"    {line}" for line in sentence.splitlines()]
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(line)
 
 
 def _print(records: list[dict[str, Any]]) -> None:
     """Print the fractions as a table, then dead antennas and pictures in lines to be copied."""
     if not records:
         return
-    screen = Console()
-    table = Table(box=None, pad_edge=False)
-    table.add_column("MS", overflow="fold")
-    for title in ("Flagger", "As converted", "As flagged", "Dead antennas", "Seconds"):
-        table.add_column(title)
-    for record in records:
-        table.add_row(
-            Path(record["ms_path"]).name,
-            record["strategy"]["flagger"],
-            f"{record['before']['fraction']:.2%}",
-            f"{record['after']['fraction']:.2%}",
-            ", ".join(antenna["name"] for antenna in record["dead"]) or "-",
-            f"{record['seconds']:.1f}",
-        )
-    screen.print(table)
+    screen = open_screen()
+    print_table(
+        _COLUMNS,
+        [
+            (
+                Path(record["ms_path"]).name,
+                record["strategy"]["flagger"],
+                f"{record['before']['fraction']:.2%}",
+                f"{record['after']['fraction']:.2%}",
+                ", ".join(antenna["name"] for antenna in record["dead"]) or "-",
+                f"{record['seconds']:.1f}",
+            )
+            for record in records
+        ],
+        screen,
+    )
     for record in records:
         name = Path(record["ms_path"]).name
         about = [f"antenna {dead['name']} is dead: {dead['reason']}" for dead in record["dead"]]
         for words in (*about, record["plot"]):
             if words:
-                screen.print(f"{name}: {words}", markup=False, highlight=False, soft_wrap=True)
+                say(f"{name}: {words}", screen)

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
+from rich.text import Text
 
 from dsa110_contimg.cli.options import EndOption, StartOption
+from dsa110_contimg.cli.output import Column, console, open_screen, print_json, print_table, say
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from dsa110_contimg.conversion.models import GroupListing
 
 _STYLES = {"complete": "green", "semi-complete": "yellow", "incomplete": "red"}
@@ -51,7 +53,7 @@ def groups(
     if as_json:
         # What cannot be used stands in `problems` and `rejects` already, with its reason.
         each: dict[str, Any] = {"__all__": {"unusable"}}
-        typer.echo(listing.model_dump_json(indent=2, exclude={"groups": each, "rejects": each}))
+        print_json(listing.model_dump(mode="json", exclude={"groups": each, "rejects": each}))
     else:
         _print(listing)
 
@@ -59,7 +61,6 @@ def groups(
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
     """Show a bar on standard error, if a person is looking, and take it away in the end."""
-    console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("Reading headers", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
@@ -67,27 +68,32 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
 
 def _print(listing: GroupListing) -> None:
     """Print the groups as a table, then what is wrong, then the rejects."""
-    console = Console()
-    table = Table("Group", "State", "Present", "Missing")
-    for group in listing.groups:
-        table.add_row(
-            group.group_id,
-            f"[{_STYLES[group.state]}]{group.state}[/]",
-            str(len(group.present)),
-            " ".join(group.missing),
-        )
-    console.print(table)
+    screen = open_screen()
+    print_table(
+        (Column("Group"), Column("State"), Column("Present"), Column("Missing", wraps=True)),
+        [
+            (
+                group.group_id,
+                Text(group.state, style=_STYLES[group.state]),
+                str(len(group.present)),
+                " ".join(group.missing),
+            )
+            for group in listing.groups
+        ],
+        screen,
+    )
     lines = [
         f"{group.group_id}  {problem}" for group in listing.groups for problem in group.problems
     ]
-    _print_lines(console, "Problems", lines)
+    _print_lines(screen, "Problems", lines)
     rejects = [f"{reject.file} {reject.reason}" for reject in listing.rejects]
-    _print_lines(console, "Rejected files", rejects)
+    _print_lines(screen, "Rejected files", rejects)
 
 
-def _print_lines(console: Console, title: str, lines: list[str]) -> None:
+def _print_lines(screen: Console, title: str, lines: list[str]) -> None:
     """Print lines that may be copied whole, under a title."""
     if lines:
-        console.print(f"\n[bold]{title}[/] ({len(lines)})")
+        say("", screen)
+        say(f"{title} ({len(lines)})", screen, style="bold")
         for line in lines:
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            say(line, screen)

@@ -5,16 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from dsa110_contimg.cli.options import WorkDirOption, settings_for
-from dsa110_contimg.cli.output import console, print_json
+from dsa110_contimg.cli.output import Column, open_screen, print_json, print_table, say
 
 if TYPE_CHECKING:
     from dsa110_contimg.housekeeping.models import Finding, HousekeepingResult
 
+_COLUMNS = (
+    Column("What"),
+    Column("Size", align="right"),
+    Column("Idle", rank=1, align="right"),
+    Column("Fate"),
+    Column("Where"),
+)
 _STYLES = {"removed": "green", "would go": "cyan", "kept": "yellow", "failed": "bold red"}
 _UNITS = (("d", 86400.0), ("h", 3600.0), ("min", 60.0))
 _KIB = 1024
@@ -57,44 +62,38 @@ def housekeeping(
         _print(result)
     if result.problems:
         for problem in result.problems:
-            console.print(f"[bold red]problem[/] {escape(problem)}", soft_wrap=True)
+            say(f"problem: {problem}", style="bold red")
         raise typer.Exit(1)
 
 
 def _print(result: HousekeepingResult) -> None:
     """Print what was found as a table, then the sum and what the settings keep."""
-    screen = Console()
+    screen = open_screen()
     if result.findings:
-        table = Table(box=None, pad_edge=False)
-        for title in ("What", "Size", "Idle", "Fate"):
-            table.add_column(title, justify="right" if title in {"Size", "Idle"} else "left")
-        table.add_column("Where and why", overflow="fold")
-        for found in result.findings:
-            table.add_row(*_cells(found))
-        screen.print(table)
+        print_table(_COLUMNS, [_cells(found) for found in result.findings], screen)
+    for found in result.findings:
+        say(f"{found.path}: {found.because or found.why}", screen)
     gone = [found for found in result.findings if found.fate in {"removed", "would go"}]
     size = describe_bytes(sum(found.size_bytes for found in gone))
     if result.applied:
-        screen.print(f"{len(gone)} removed, {size} freed")
+        say(f"{len(gone)} removed, {size} freed", screen)
     else:
-        screen.print(f"{len(gone)} would go, {size}; a dry run: --apply removes them")
+        say(f"{len(gone)} would go, {size}; a dry run: --apply removes them", screen)
     for name, days in result.retention:
         kept = "for ever" if days is None else f"for {days:g} days"
-        screen.print(f"{_KEPT[name]} are kept {kept} (retain_{name})", soft_wrap=True)
+        say(f"{_KEPT[name]} are kept {kept} (retain_{name})", screen)
     for night in result.nights:
-        screen.print(f"the report of {night} was written again")
+        say(f"the report of {night} was written again", screen)
 
 
-def _cells(found: Finding) -> tuple[str, ...]:
+def _cells(found: Finding) -> tuple[str | Text, ...]:
     """Put a finding into words."""
-    style = _STYLES[found.fate]
-    reason = found.because or found.why
     return (
         found.kind,
         describe_bytes(found.size_bytes),
         describe_age(found.age_s),
-        f"[{style}]{found.fate}[/]",
-        f"{escape(found.path)}\n  {escape(reason)}",
+        Text(found.fate, style=_STYLES[found.fate]),
+        found.path,
     )
 
 

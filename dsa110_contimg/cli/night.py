@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from dsa110_contimg.cli.options import parse_date, parse_utc
-from dsa110_contimg.cli.output import console, describe_sets, print_json
+from dsa110_contimg.cli.output import (
+    Column,
+    console,
+    describe_sets,
+    print_json,
+    print_table,
+    say,
+)
 from dsa110_contimg.cli.progress import NewLines, RemainingColumn
 
 if TYPE_CHECKING:
@@ -161,11 +167,10 @@ def _simulate(settings: Settings, start: datetime, groups: int, antennas: int) -
         result = simulate(
             options, lambda done, total: bars.update(bar, completed=done, total=total)
         )
-    console.print(
+    say(
         f"simulated {result.written} subband files in {out}"
         if result.written
-        else f"the simulated night is in {out} already: {len(result.files)} subband files",
-        soft_wrap=True,
+        else f"the simulated night is in {out} already: {len(result.files)} subband files"
     )
     return result
 
@@ -189,7 +194,7 @@ def _progress_shown() -> Iterator[tuple[Callable[[str], None], Callable[[NightPr
 
     waits = NewLines()
     if not console.is_terminal:
-        yield partial(console.print, soft_wrap=True), partial(_print_progress, waits)
+        yield say, partial(_print_progress, waits)
         return
     with _bars() as bars:
         converted = bars.add_task("groups converted", total=None)
@@ -223,7 +228,7 @@ def _progress_shown() -> Iterator[tuple[Callable[[str], None], Callable[[NightPr
                 visible=progress.sources > 0,
             )
 
-        yield partial(console.print, soft_wrap=True), on_progress
+        yield say, on_progress
 
 
 def _print_progress(waits: NewLines, progress: NightProgress) -> None:
@@ -231,23 +236,22 @@ def _print_progress(waits: NewLines, progress: NightProgress) -> None:
     waits.say(progress.waits)
     now = datetime.now(UTC)
     images = f"  images {progress.sources_done}/{progress.sources}" if progress.sources else ""
-    console.print(
+    say(
         f"{now:%H:%M:%S}  groups {progress.groups_done}/{progress.groups}"
         f"  flagged {progress.flagged}  calibrated {progress.calibrated}"
         f"  measured {progress.measured}{images}  failed {progress.failed}"
-        f"  {progress.pace.describe(now)}".rstrip(),
-        soft_wrap=True,
+        f"  {progress.pace.describe(now)}".rstrip()
     )
 
 
 def _print_summary(result: NightResult) -> None:
     """Print what became of the night, and where it is."""
-    table = Table(title=f"Night of {result.date}", show_header=False, min_width=50)
+    rows: dict[str, str] = {}
     if result.report is not None:
         totals = result.report.totals
         outcomes = [f"{n} {outcome}" for outcome, n in totals.groups_by_outcome.items() if n]
         skipped = sum(source.skipped for source in result.report.sources)
-        rows = {
+        rows |= {
             "groups": f"{totals.groups} ({', '.join(outcomes) or 'none'})",
             "Measurement Sets": describe_sets(totals),
             "sources imaged": f"{totals.source_measurements} ({totals.sources_failed} failed, "
@@ -255,41 +259,34 @@ def _print_summary(result: NightResult) -> None:
             "detections": f"{totals.detections} of {totals.sources_detected} sources",
             "failures": str(totals.failures),
         }
-        for name, value in rows.items():
-            table.add_row(name, value)
-        table.add_section()
         for stage in result.report.stage_times:
             if stage.part_of is None:
-                table.add_row(f"time: {stage.stage}", f"{stage.total_s:.1f} s in {stage.count}")
+                rows[f"time: {stage.stage}"] = f"{stage.total_s:.1f} s in {stage.count}"
     for name, seconds in result.seconds.items():
-        table.add_row(f"time: Airflow, {name}", f"{seconds:.1f} s")
-    console.print(table)
+        rows[f"time: Airflow, {name}"] = f"{seconds:.1f} s"
+    fields = (Column(""), Column("", wraps=True))
+    print_table(fields, list(rows.items()), console, title=f"Night of {result.date}")
     for name, path in {
         "Measurement Sets": result.ms_dir,
         "products": result.products_dir,
         "logs": result.logs_dir,
         "night report": result.report_html,
     }.items():
-        console.print(f"{name + ':':<18}{path}", soft_wrap=True, highlight=False)
+        say(f"{name + ':':<18}{path}")
     _print_verdict(result)
 
 
 def _print_verdict(result: NightResult) -> None:
     """Print the reasons of a failure, or that there is none."""
     if result.report is None:
-        console.print(
-            f"[bold red]failed:[/] the run {result.run_id} ended without a report; the logs of "
-            f"its tasks are in {result.logs_dir}/airflow/tasks",
-            soft_wrap=True,
+        say(
+            f"failed: the run {result.run_id} ended without a report; the logs of its tasks are in "
+            f"{result.logs_dir}/airflow/tasks"
         )
         return
     style = "bold green" if result.state == "success" else "bold red"
-    console.print(f"[{style}]{result.report.verdict}:[/] {result.report.headline}", soft_wrap=True)
+    say(f"{result.report.verdict}: {result.report.headline}", style=style)
     for failure in result.report.failures[:_MAX_REASONS]:
-        console.print(
-            f"  {failure.kind} {failure.subject}: {failure.reason.splitlines()[0]}",
-            soft_wrap=True,
-            markup=False,
-        )
+        say(f"  {failure.kind} {failure.subject}: {failure.reason.splitlines()[0]}")
     if (more := len(result.report.failures) - _MAX_REASONS) > 0:
-        console.print(f"  and {more} more in the report")
+        say(f"  and {more} more in the report")

@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from dsa110_contimg.cli.output import describe_sets, print_json
+from dsa110_contimg.cli.output import (
+    Column,
+    describe_sets,
+    open_screen,
+    print_json,
+    print_table,
+    say,
+)
 
 if TYPE_CHECKING:
     from dsa110_contimg.qa.models import NightReport
@@ -85,16 +90,14 @@ def _print_summary(written: NightReport, paths: list[Path]) -> None:
         "rejected files": str(totals.rejected_files),
         "failures": str(totals.failures),
     }
-    table = Table(title=f"Night of {written.date}", show_header=False)
-    for name, value in rows.items():
-        table.add_row(name, value)
-    screen = Console()
-    screen.print(table)
-    screen.print(f"{written.verdict}: {written.headline}", soft_wrap=True, markup=False)
+    screen = open_screen()
+    fields = (Column(""), Column("", wraps=True))
+    print_table(fields, list(rows.items()), screen, title=f"Night of {written.date}")
+    say(f"{written.verdict}: {written.headline}", screen)
     for failure in written.failures[:_MAX_FAILURES]:
         reason = failure.reason.splitlines()[0]
-        screen.print(f"  {failure.kind} {failure.subject}: {reason}", soft_wrap=True, markup=False)
+        say(f"  {failure.kind} {failure.subject}: {reason}", screen)
     if (more := len(written.failures) - _MAX_FAILURES) > 0:
-        screen.print(f"  and {more} more in the report")
+        say(f"  and {more} more in the report", screen)
     for path in paths:
-        screen.print(str(path), soft_wrap=True, markup=False, highlight=False)
+        say(str(path), screen)

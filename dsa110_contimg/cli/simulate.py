@@ -8,11 +8,10 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from dsa110_contimg.cli.options import parse_utc
+from dsa110_contimg.cli.output import Column, console, open_screen, print_json, print_table, say
 from dsa110_contimg.instrument import SEFD_JY
 from dsa110_contimg.simulation.night import (
     DEFAULT_DEC_DEG,
@@ -150,7 +149,7 @@ def simulate(
         given["sources"] = tuple(read_sources(sources))
     result = _simulate_with_progress(_make_options(given))
     if json_output:
-        typer.echo(result.model_dump_json(indent=1))
+        print_json(result.model_dump(mode="json"))
     else:
         _print_summary(result)
 
@@ -176,7 +175,7 @@ def _simulate_with_progress(options: SimulationOptions) -> SimulationResult:
         TextColumn("files"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task("", visible=False)
         return simulate_night(
             options, lambda done, total: bar.update(task, completed=done, total=total, visible=True)
@@ -185,23 +184,32 @@ def _simulate_with_progress(options: SimulationOptions) -> SimulationResult:
 
 def _print_summary(result: SimulationResult) -> None:
     """Say what was made, and where."""
-    console = Console()
-    table = Table("group", "start (UTC)", "files", "first file")
-    for group in result.groups:
-        first = next(iter(group.file_names.values()))
-        table.add_row(str(group.index), group.start_utc, str(len(group.file_names)), first)
-    console.print(table)
-    console.print(
+    screen = open_screen()
+    print_table(
+        (Column("group"), Column("start (UTC)"), Column("files"), Column("first file")),
+        [
+            (
+                str(group.index),
+                group.start_utc,
+                str(len(group.file_names)),
+                next(iter(group.file_names.values())),
+            )
+            for group in result.groups
+        ],
+        screen,
+    )
+    say(
         f"{result.written} files written in {result.seconds:.1f} s to {result.output_dir}"
         if result.written
         else f"nothing to do: all {len(result.files)} files are in {result.output_dir}",
-        soft_wrap=True,
+        screen,
     )
-    console.print(f"truth: {result.truth_path}", soft_wrap=True)
-    console.print(f"sources to image: {result.sources_path}", soft_wrap=True)
-    if result.calibrators_path:
-        console.print(f"calibrator: {result.calibrators_path}", soft_wrap=True)
-    if result.gains_path:
-        console.print(f"gain errors: {result.gains_path}", soft_wrap=True)
-    if result.rfi_path:
-        console.print(f"interference and dead antennas: {result.rfi_path}", soft_wrap=True)
+    for what, path in {
+        "truth": result.truth_path,
+        "sources to image": result.sources_path,
+        "calibrator": result.calibrators_path,
+        "gain errors": result.gains_path,
+        "interference and dead antennas": result.rfi_path,
+    }.items():
+        if path:
+            say(f"{what}: {path}", screen)

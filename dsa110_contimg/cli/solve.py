@@ -9,17 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from dsa110_contimg.cli.options import CalibratorsOption, WorkDirOption, settings_for
-from dsa110_contimg.cli.output import console, print_json
+from dsa110_contimg.cli.output import Column, console, open_screen, print_json, print_table, say
 
 if TYPE_CHECKING:
     from dsa110_contimg.calibration.models import SolutionSet
     from dsa110_contimg.catalog.sources import Source
     from dsa110_contimg.settings import Settings
 
+_COLUMNS = (
+    Column("Table"),
+    Column("Unflagged"),
+    Column("SNR"),
+    Column("Phase scatter"),
+    Column("Amplitude scatter", rank=1),
+    Column("Without", wraps=True),
+)
 _MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
 
 
@@ -152,45 +158,42 @@ def _read_known(path: Path) -> list[Source]:
     found = read_sources(path)
     known = [source for source in found if source.flux_jy is not None]
     if len(known) < len(found):
-        console.print(
+        say(
             f"warning: {len(found) - len(known)} source(s) of {path} have no flux density and are "
-            "left out of the model",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
+            "left out of the model"
         )
     return known
 
 
 def _print(solutions: SolutionSet) -> None:
     """Print the figures as a table, then what else there is to say, in lines to be copied."""
-    screen = Console()
-    table = Table(box=None, pad_edge=False)
-    titles = ("Table", "Unflagged", "SNR", "Phase scatter", "Amplitude scatter", "Without")
-    for title in titles:
-        table.add_column(title)
-    for one in solutions.tables:
-        quality = one.quality
-        table.add_row(
-            one.kind,
-            f"{quality.unflagged_fraction:.1%}",
-            _write(quality.median_snr, ".0f"),
-            _write(quality.phase_scatter_deg, ".3f", "°"),
-            _write(quality.amplitude_scatter, ".3%"),
-            ", ".join(quality.antennas_without) or "-",
-        )
+    screen = open_screen()
     about = (
         f"{solutions.set_id}: {solutions.calibrator}, {solutions.calibrator_flux_jy:.2f} Jy at "
         f"mid-band, {len(solutions.antennas)} antennas, reference antenna {solutions.refant}"
     )
     for line in (about, *solutions.notes):
-        screen.print(line, markup=False, highlight=False, soft_wrap=True)
-    screen.print(table)
+        say(line, screen)
+    print_table(
+        _COLUMNS,
+        [
+            (
+                one.kind,
+                f"{one.quality.unflagged_fraction:.1%}",
+                _write(one.quality.median_snr, ".0f"),
+                _write(one.quality.phase_scatter_deg, ".3f", "°"),
+                _write(one.quality.amplitude_scatter, ".3%"),
+                ", ".join(one.quality.antennas_without) or "-",
+            )
+            for one in solutions.tables
+        ],
+        screen,
+    )
     for path in (
         solutions.directory,
         *(f"{solutions.directory}/{t.plot}" for t in solutions.tables),
     ):
-        screen.print(path, markup=False, highlight=False, soft_wrap=True)
+        say(path, screen)
 
 
 def _write(value: float, style: str, unit: str = "") -> str:

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from dsa110_contimg.cli.options import CalibratorsOption, require_finite
-from dsa110_contimg.cli.output import console, print_json
+from dsa110_contimg.cli.options import (
+    CalibratorsOption,
+    WorkDirOption,
+    require_finite,
+    settings_for,
+)
+from dsa110_contimg.cli.output import Column, console, open_screen, print_json, print_table, say
 
 if TYPE_CHECKING:
     from dsa110_contimg.calibration.calibrator_plan import CalibratorPlan
@@ -19,9 +22,16 @@ if TYPE_CHECKING:
     from dsa110_contimg.catalog.calibrators import Calibrator
 
 _COLUMNS = (
-    "UTC", "calibrator", "RA", "Dec", "offset (deg)", "beam", "flux (Jy)", "apparent (Jy)",
-    "quality",
-)  # fmt: skip
+    Column("UTC"),
+    Column("calibrator"),
+    Column("RA", rank=7),
+    Column("Dec", rank=6),
+    Column("offset (deg)", rank=4, align="right"),
+    Column("beam", rank=5, align="right"),
+    Column("flux (Jy)", rank=3, align="right"),
+    Column("apparent (Jy)", rank=1, align="right"),
+    Column("quality", rank=2),
+)
 
 
 def transits(
@@ -42,7 +52,8 @@ def transits(
         Path | None,
         typer.Option(
             help="Directory of raw subband files: their headers tell the pointing, and each "
-            "transit is listed with the group that holds it."
+            "transit is listed with the group that holds it. Default, without --dec-deg: that of "
+            "the settings."
         ),
     ] = None,
     calibrators: CalibratorsOption = None,
@@ -63,6 +74,7 @@ def transits(
             "than P and S; the pipeline does not solve on those.",
         ),
     ] = False,
+    work_dir: WorkDirOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the transits as JSON on standard output.")
     ] = False,
@@ -80,17 +92,20 @@ def transits(
     Example: dsa110-contimg transits --date 2026-01-25 --dec-deg 54.57 --calibrators
     vlacalibrators.txt
     """
-    pointing = input_dir if dec_deg is None else dec_deg
-    if pointing is None or None not in (dec_deg, input_dir):
+    if None not in (dec_deg, input_dir):
         raise typer.BadParameter("give one of --dec-deg and --input-dir")
     from dsa110_contimg.calibration.transits import GOOD_QUALITIES
     from dsa110_contimg.catalog.calibrators import read_catalogue
-    from dsa110_contimg.settings import Settings
 
-    settings = Settings()
+    settings = settings_for(work_dir)
+    pointing = (input_dir or settings.raw_dir) if dec_deg is None else dec_deg
+    if dec_deg is None and input_dir is None and not settings.raw_dir.is_dir():
+        raise typer.BadParameter(
+            f"give one of --dec-deg and --input-dir: there is no directory {settings.raw_dir}"
+        )
     catalogue = read_catalogue(calibrators or settings.calibrators_path)
     for entry in catalogue.garbled:
-        _warn(f"{catalogue.path}, line {entry.line}, {entry.name}: {entry.reason}")
+        say(f"warning: {catalogue.path}, line {entry.line}, {entry.name}: {entry.reason}")
     plan, n_groups = _plan(
         catalogue.calibrators,
         date.replace(tzinfo=UTC),
@@ -99,7 +114,7 @@ def transits(
         None if any_quality else GOOD_QUALITIES,
     )
     for problem in plan.problems:
-        _warn(problem)
+        say(f"warning: {problem}")
     if as_json:
         head = {"date": f"{date:%Y-%m-%d}", "catalogue": catalogue.path, "groups": n_groups}
         chosen = {group_id: one.calibrator.name for group_id, one in plan.solvable.items()}
@@ -149,22 +164,22 @@ def _plan(
 
 def _print(plan: CalibratorPlan, date: str, n_groups: int | None) -> None:
     """Print the transits as a table, or say that there are none."""
-    screen = Console()
+    screen = open_screen()
     if n_groups == 0:
-        screen.print(f"No group was recorded on {date}: the pointing is not known.")
+        say(f"No group was recorded on {date}: the pointing is not known.", screen)
     elif not plan.transits:
-        screen.print(
+        say(
             f"No calibrator of {plan.min_apparent_jy:g} Jy or more through the beam transits on "
             f"{date}.",
-            soft_wrap=True,
+            screen,
         )
     else:
-        with_groups = n_groups is not None
-        table = Table(*_COLUMNS, *(("group",) if with_groups else ()))
-        for transit in plan.transits:
-            group = (transit.group_id or "-",) if with_groups else ()
-            table.add_row(*_cells(transit), *group)
-        screen.print(table)
+        group = (Column("group"),) if n_groups is not None else ()
+        rows = [
+            (*_cells(transit), *((transit.group_id or "-",) if group else ()))
+            for transit in plan.transits
+        ]
+        print_table((*_COLUMNS, *group), rows, screen)
 
 
 def _cells(transit: Transit) -> tuple[str, ...]:
@@ -188,8 +203,3 @@ def _sexagesimal(value: float, digits: int) -> str:
     seconds, scale = round(value * 3600 * 10**digits), 10**digits
     whole = f"{seconds // (3600 * scale):02d}:{seconds // (60 * scale) % 60:02d}"
     return f"{whole}:{seconds % (60 * scale) / scale:0{3 + digits}.{digits}f}"
-
-
-def _warn(sentence: str) -> None:
-    """Say on standard error what did not stop the work."""
-    console.print(f"warning: {sentence}", markup=False, highlight=False, soft_wrap=True)

@@ -92,3 +92,18 @@ def test_help_shows_an_example():
     result = run("--help")
     assert result.returncode == 0
     assert "--start 2026-01-25T00:00:00" in result.stdout
+
+
+@pytest.mark.parametrize("option", [(), ("--json",)])
+def test_names_of_files_do_not_steer_the_terminal(tmp_path, option):
+    """A title of the window, a colour, a direction of writing, markup, bytes without meaning."""
+    for name in (b"a\x1b]0;x\x07_sb00", b"b\x1b[31m_sb01", "c\u202e_sb02".encode(), b"d[red]_sb03",
+                 b"e\xff_sb04", b"f\r\n_sb05"):  # fmt: skip
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name + b".hdf5")).touch()
+    result = run(tmp_path, *option)
+    assert result.returncode == 0
+    said = result.stdout + result.stderr
+    assert said.replace("\n", "").isprintable()
+    assert said.isascii()
+    assert r"f\r\n_sb05" in said
+    assert "d[red]_sb03" in said

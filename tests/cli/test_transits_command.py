@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -65,8 +66,8 @@ def work_dir(tmp_path: Path) -> Path:
 def test_table_for_people(work_dir):
     result = run("--date", "2026-01-25", "--dec-deg", 54.573, work_dir=work_dir)
     assert (result.exit_code, result.stderr) == (0, "")
-    [row] = [line.split("│")[1:-1] for line in result.stdout.splitlines() if "0834+555" in line]
-    assert [cell.strip() for cell in row] == [
+    [row] = [line.split() for line in result.stdout.splitlines() if "0834+555" in line]
+    assert row == [
         "2026-01-25T08:11:28",
         "0834+555",
         "08:34:54.90",
@@ -106,11 +107,7 @@ def test_a_simulated_group_holds_its_transit(work_dir, simulate_night):
     assert answer["transits"][0]["pointing_dec_deg"] == pytest.approx(54.573)
     assert answer["solve_on"] == {"2026-01-25T08:09:00": "0834+555"}
     table = run("--date", "2026-01-25", "--input-dir", night.output_dir, work_dir=work_dir).stdout
-    last = {
-        line.split("│")[2].strip(): line.split("│")[-2].strip()
-        for line in table.splitlines()
-        if "│" in line
-    }
+    last = {line.split()[1]: line.split()[-1] for line in table.splitlines()[1:]}
     assert last == {"0834+555": "2026-01-25T08:09:00", "weak": "-"}
 
 
@@ -193,3 +190,54 @@ def test_help_shows_an_example(tmp_path):
     result = run("--help", work_dir=tmp_path)
     assert result.exit_code == 0
     assert "--date 2026-01-25 --dec-deg 54.57" in result.stdout
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100])
+@pytest.mark.parametrize("with_groups", [False, True])
+def test_time_and_name_are_whole_at_any_width(
+    work_dir, tmp_path, monkeypatch, columns, with_groups
+):
+    pointing = ("--dec-deg", 54.573)
+    if with_groups:
+        write_group(tmp_path / "in", TRANSIT_GROUP, dec_rad=np.deg2rad(54.573))
+        pointing = ("--input-dir", tmp_path / "in")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    runner = CliRunner(env={**environment(work_dir), "COLUMNS": str(columns)})
+    result = runner.invoke(app, ["transits", "--date", "2026-01-25", *map(str, pointing)])
+    assert result.exit_code == 0, result.stderr
+    [line] = [line for line in result.stdout.splitlines() if "0834+555" in line]
+    assert re.match(r"2026-01-25T08:1\d:\d\d +0834\+555", line)
+    assert "7.03" in line.split() or columns == 60
+    assert "…" not in result.stdout
+    *table, last = result.stdout.splitlines()
+    assert max(map(len, table)) <= columns
+    assert last.startswith("left out at this width: ") or len(last) <= columns
+
+
+def test_in_a_pipe_every_column_is_there(work_dir, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    runner = CliRunner(env={"DSA110_CONTIMG_WORK_DIR": str(work_dir), "COLUMNS": None})
+    result = runner.invoke(app, ["transits", "--date", "2026-01-25", "--dec-deg", "54.57"])
+    head, first, *_ = result.stdout.splitlines()
+    assert head.split()[:2] == ["UTC", "calibrator"]
+    assert "left out" not in result.stdout
+    assert {"0834+555", "P", "8.80"} <= set(first.split())
+
+
+def test_the_settings_say_where_everything_is(work_dir, tmp_path, monkeypatch):
+    """Catalogue, least flux density and raw files, from the settings file or the command line."""
+    write_group(tmp_path / "raw", TRANSIT_GROUP, dec_rad=np.deg2rad(54.573))
+    catalogue = (work_dir / "calibrators.ecsv").rename(tmp_path / "elsewhere.ecsv")
+    settings = tmp_path / "settings.toml"
+    settings.write_text(
+        f'calibrators_file = "{catalogue}"\ninput_dir = "{tmp_path / "raw"}"\n'
+        "calibrator_min_jy = 2.4\n"
+    )
+    monkeypatch.setenv("DSA110_CONTIMG_CONFIG", str(settings))
+    arguments = ["transits", "--date", "2026-01-25", "--json", "--work-dir", str(work_dir)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert (told["catalogue"], told["groups"]) == (str(catalogue), 1)
+    assert told["min_apparent_jy"] == 2.4
+    assert "0834+555" in [one["calibrator"]["name"] for one in told["transits"]]
