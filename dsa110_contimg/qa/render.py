@@ -169,8 +169,8 @@ def _states_of(items: Sequence[TransitReport] | Sequence[MsCalibrationReport]) -
 
 
 def _told_by(failures: Sequence[Failure]) -> dict[str, str | None]:
-    """Map the reasons that a list of failures tells to their names."""
-    return {failure.reason: failure.code for failure in failures}
+    """Map the sentences that a list of failures tells to the names of their reasons."""
+    return {failure.reason.partition("\n")[0]: failure.code for failure in failures}
 
 
 def _read_template(name: str) -> str:

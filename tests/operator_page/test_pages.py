@@ -217,6 +217,18 @@ def test_plots_of_refused_solutions_are_shown(mixed_night: NightMaker, reader: R
     assert mixed_night.ledger.report_html.read_text("utf-8").count(long) == 1
 
 
+def test_a_long_reason_of_many_sources_stands_there_once(
+    mixed_night: NightMaker, reader: Reader
+) -> None:
+    first = mixed_night.group_id(0)
+    long = "; ".join(f"window {k} has no visibility that is not flagged" for k in range(14))
+    for name in ("J0812+541", "J0815+540", "J0816+530"):
+        mixed_night.image(first, name, success=False, error=f"no_data: {long}\nlog of {name}")
+    write_report(mixed_night.ledger)
+    for path in (NIGHT, f"{NIGHT}/sources", f"{NIGHT}/groups/{first}", f"{NIGHT}/report.html"):
+        assert reader.page(path).count(long) == 1, path
+
+
 def test_states_of_tasks_and_times_are_told_as_they_are(
     mixed_night: NightMaker, reader: Reader, facts: GivenFacts
 ) -> None:
