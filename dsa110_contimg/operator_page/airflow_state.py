@@ -95,6 +95,8 @@ class TaskLine:
     def about(self) -> str:
         """What it is about, as a reader is told."""
         label = self.label.rpartition("/")[2]
+        if label.isdigit():  # one of several that has no name until it runs
+            return f"{self.subject} [{label}]".strip()
         if self.dag_id != IMAGE_DAG or not self.label:
             return label or self.subject
         return f"{label} in {self.subject}" if self.subject else label

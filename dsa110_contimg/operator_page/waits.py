@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from pydantic import ValidationError
 
@@ -54,30 +55,18 @@ def read_waits(session: Session, runs: Iterable[NightRun]) -> list[Wait]:
         What holds up all of them, then what each waits for, in order of group.
     """
     active = [run for run in runs if run.is_active]
-    awaited = _read_awaited(session)
-    obstacles = _read_obstacles(
-        session, min((run.since for run in active if run.since), default=None)
-    )
-    paths = {run.date: run.path for run in active}
+    since = min((run.since for run in active if run.since), default=None)
+    obstacles = _read_obstacles(session, since)
     in_turn = [
         Wait(_IN_TURN, run.since, run.path, run.date)
         for run in active
         if run.state == "queued" and not obstacles
     ]
-    told = [
-        Wait(
-            one.sentence,
-            one.since,
-            paths.get(one.date, f"/dags/{NIGHT_DAG}"),
-            one.date,
-            one.group_id,
-        )
-        for one in awaited
-    ]
-    return [*obstacles, *in_turn, *sorted(told, key=lambda wait: wait.group_id or "")]
+    told = sorted(_read_awaited(session), key=lambda wait: wait.group_id or "")
+    return [*obstacles, *in_turn, *told]
 
 
-def _read_awaited(session: Session) -> list[Awaited]:
+def _read_awaited(session: Session) -> list[Wait]:
     """Read what the tasks that wait have told."""
     from airflow.models.taskinstance import TaskInstance
     from airflow.models.xcom import XComModel
@@ -103,9 +92,11 @@ def _read_awaited(session: Session) -> list[Awaited]:
     found = []
     for row in session.scalars(query):
         try:
-            found.append(Awaited.model_validate(XComModel.deserialize_value(row)))
+            one = Awaited.model_validate(XComModel.deserialize_value(row))
         except ValidationError:
             continue
+        path = f"/dags/{row.dag_id}/runs/{quote(row.run_id, safe='')}"
+        found.append(Wait(one.sentence, one.since, path, one.date, one.group_id))
     return found
 
 

@@ -235,11 +235,17 @@ def test_states_of_tasks_and_times_are_told_as_they_are(
     """A task that is skipped had nothing to do; a group that is there already took no time."""
     first = mixed_night.group_id(0)
     mixed_night.convert(first, ConversionState.SKIPPED, seconds=19.4)
-    facts.tasks = [replace(make_task("", "flag", "skipped"), subject=first), make_task("J1")]
+    unnamed = replace(make_task("3", "image", "queued"), subject=first)
+    facts.tasks = [
+        replace(make_task("", "flag", "skipped"), subject=first),
+        make_task("J1"),
+        unnamed,
+    ]
     html = reader.page(f"{NIGHT}/groups/{first}")
-    skipped, image = rows(html, "Table of Airflow's tasks")
+    skipped, image, queued = rows(html, "Table of Airflow's tasks")
     assert re.search(rf"image_ms: flag\s+skipped\s+{first}", skipped)
     assert re.search(r"running\s+J1", image)
+    assert f"{first} [3]" in queued
     assert "there already" in words(html)
     assert "19.4 s" not in words(html)
 
