@@ -199,7 +199,7 @@ def _progress_shown() -> Iterator[tuple[Callable[[str], None], Callable[[NightPr
     with _bars() as bars:
         converted = bars.add_task("groups converted", total=None)
         pace = Pace()
-        bars.update(converted, remaining=lambda: pace.describe(datetime.now(UTC)))
+        bars.update(converted, remaining=lambda: pace.describe(datetime.now(UTC)).partition(":")[0])
         per_set = {
             name: bars.add_task(f"groups {name}", total=None)
             for name in ("flagged", "calibrated", "measured")
