@@ -23,6 +23,7 @@ class Model(BaseModel):
         extra="forbid",
         use_attribute_docstrings=True,
         ser_json_inf_nan="strings",  # the default, null, would not be read back
+        hide_input_in_errors=True,
     )
 
 

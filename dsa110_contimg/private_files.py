@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dsa110_contimg.errors import InputError
+from dsa110_contimg.errors import SettingsError
 
 _SECRET_NAME = re.compile(r"password|passwd|secret|token|webhook", re.IGNORECASE)
 _URL_WITH_PASSWORD = re.compile(r"://[^/?#@\s]*:[^/?#@\s]+@")
@@ -26,7 +26,7 @@ def require_private(path: Path, content: Mapping[str, Any]) -> None:
 
     Raises
     ------
-    InputError
+    SettingsError
         If a secret can be read, or replaced, by others. The message does not repeat it.
     """
     secrets = [name for name, value in content.items() if _is_secret(name, value)]
@@ -34,7 +34,7 @@ def require_private(path: Path, content: Mapping[str, Any]) -> None:
         return
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise InputError(
+        raise SettingsError(
             f"{path} holds a secret ({', '.join(secrets)}) and is open to others: mode {mode:04o}",
             reason="readable_secret",
             remedy=f"chmod 600 {path}, or give the secret in the environment",

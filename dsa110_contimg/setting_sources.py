@@ -112,6 +112,8 @@ def expand_path(value: str | Path) -> Path:
     """
     if not str(value).strip():
         raise ValueError("a path may not be empty")
+    if not str(value).isascii() and os.fsencode(value).decode(errors="replace") != str(value):
+        raise ValueError("a path must be UTF-8")
     try:
         return Path(value).expanduser()
     except RuntimeError:

@@ -19,7 +19,6 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from dsa110_contimg.errors import InputError
 from dsa110_contimg.private_files import require_private
 from dsa110_contimg.setting_sources import (
     PREFIX,
@@ -287,11 +286,9 @@ class Settings(BaseSettings):
         """Refuse what cannot be told, without repeating it: it may hold a password or a token."""
         if not value or re.fullmatch(ALERT_TO_PATTERN, value):
             return value or None
-        raise InputError(
-            "the setting alert_to is not smtp:ADDRESS, slack, or webhook[:PATH]",
-            reason="bad_alert_to",
-            remedy="the server and its credentials belong in the Airflow connection that the "
-            "setting alert_connection names",
+        raise ValueError(
+            "alert_to is not smtp:ADDRESS, slack, or webhook[:PATH]; the server and its "
+            "credentials belong in the Airflow connection that the setting alert_connection names"
         )
 
     @field_validator("allowed_roots", mode="before")
@@ -335,10 +332,9 @@ class Settings(BaseSettings):
 
         Raises
         ------
-        InputError
-            If the TOML file holds a secret that others can read.
         SettingsError
-            If the file cannot be read, or a variable with our prefix is no setting.
+            If the file cannot be read or holds a secret that others can read, or a variable with
+            our prefix is no setting.
         """
         refuse_unknown_variables(settings_cls.model_fields)
         from_file = read_settings_file()

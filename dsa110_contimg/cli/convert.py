@@ -58,7 +58,7 @@ def convert(
     """
     from rich.markup import escape
 
-    from dsa110_contimg.cli.output import console, print_json
+    from dsa110_contimg.cli.output import console, print_json, say
     from dsa110_contimg.conversion.hdf5_orchestrator import convert_subband_groups_to_ms
 
     def show_line(what: str, text: str) -> None:
@@ -95,6 +95,6 @@ def convert(
         fields = {"group_id", "state", "ms_path", "reason", "unusable", "seconds", "warnings"}
         print_json([result.model_dump(mode="json", include=fields) for result in results])
     elif not results:
-        console.print(f"no groups in {input_dir}; `dsa110-contimg groups` says what is there")
+        say(f"no groups in {input_dir}; `dsa110-contimg groups` says what is there")
     if any(result.state == "failed" or result.unusable for result in results):
         raise typer.Exit(1)

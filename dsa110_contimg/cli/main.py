@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
 from dsa110_contimg.caches import settle_caches
 from dsa110_contimg.cli.adaptive import adaptive
@@ -21,12 +23,16 @@ from dsa110_contimg.cli.flag import flag
 from dsa110_contimg.cli.groups import groups
 from dsa110_contimg.cli.housekeeping import housekeeping
 from dsa110_contimg.cli.night import night
-from dsa110_contimg.cli.output import console
+from dsa110_contimg.cli.output import console, say
 from dsa110_contimg.cli.report import report
 from dsa110_contimg.cli.simulate import simulate
 from dsa110_contimg.cli.solve import solve
 from dsa110_contimg.cli.transits import transits
 from dsa110_contimg.errors import ContimgError, SettingsError
+from dsa110_contimg.models import explain
+
+_READER_GONE = 128 + 13
+"""As a shell puts an end by SIGPIPE."""
 
 app = typer.Typer(
     name="dsa110-contimg",
@@ -79,17 +85,65 @@ def main() -> None:
     """Run the command line; a named error becomes one line and exit status 1, or 2 for usage."""
     try:
         _require_directory()
+        arguments = [_read_argument(argument) for argument in sys.argv[1:]]
         settle_caches()
-        app()
+        _run(arguments)
     except ContimgError as error:
-        console.print(f"[bold red]error[/] ({error.reason}): {error}", soft_wrap=True)
+        _tell(error.reason, str(error))
         sys.exit(2 if isinstance(error, SettingsError) else 1)
+    except ValidationError as error:
+        _tell("bad_option", explain(error))
+        sys.exit(2)
+
+
+def _run(arguments: list[str]) -> None:
+    """Run a command; one whose reader went away (``| head``) ends as by SIGPIPE, not as failed."""
+    try:
+        app(arguments)
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):
+            sys.exit(_READER_GONE)
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Else the interpreter tries once more at its end, and complains.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(_READER_GONE)
+        raise
+
+
+def _tell(reason: str, sentence: str) -> None:
+    """Print an error, with what it quotes as it is."""
+    console.print("[bold red]error[/]", end=" ")
+    say(f"({reason}): {sentence}")
+
+
+def _read_argument(argument: str) -> str:
+    """Take ``~`` for the home where no shell did."""
+    _require_text("the argument", argument)
+    is_option = argument.startswith("--")
+    option, equals, value = argument.partition("=") if is_option else ("", "", argument)
+    # An unknown home leaves it as it is.
+    return option + equals + os.path.expanduser(value)  # noqa: PTH111
+
+
+def _require_text(what: str, text: str) -> None:
+    """Refuse bytes that are no text: neither JSON nor a database takes them."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(text).decode(errors="backslashreplace")
+        raise SettingsError(
+            f"{what} {shown} is not UTF-8",
+            reason="not_utf8",
+            remedy="rename it, or give a link to it whose name is UTF-8",
+        ) from None
 
 
 def _require_directory() -> None:
     """Refuse to begin in a directory that was deleted: no relative path means anything there."""
     try:
-        Path.cwd()
+        _require_text("the current directory", str(Path.cwd()))
     except FileNotFoundError:
         raise SettingsError(
             "the current directory was deleted",

@@ -15,11 +15,13 @@ import socket
 import subprocess
 import sys
 
+from dsa110_contimg.errors import SettingsError
 from dsa110_contimg.forkserver import fork_server
 from dsa110_contimg.processes import die_with_parent
 from dsa110_contimg.settings import get_settings
 from dsa110_contimg.storage.sandbox import reap_sandboxes
 
+_log = logging.getLogger(__name__)
 _HANDED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
@@ -52,5 +54,9 @@ def run_worker(command: list[str]) -> int:
 
 if __name__ == "__main__":
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
-    status = run_worker(sys.argv[1:])
+    try:
+        status = run_worker(sys.argv[1:])
+    except SettingsError as error:
+        _log.error("(%s): %s", error.reason, error)
+        sys.exit(2)
     sys.exit(status if status >= 0 else 128 - status)
