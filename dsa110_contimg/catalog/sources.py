@@ -21,9 +21,13 @@ BRIGHTEST_JY: Final = 3000.0
 (Baars et al. 1977, A&A 61, 99)."""
 
 
+OF_FIELD_MODEL: Final = ".of_field_model"
+"""Stands behind the name of a known source that is also a target's, elsewhere in the field."""
+
+
 def _check_name(name: str) -> str:
     """Refuse a name that is none for a file, a directory or an argument."""
-    if not re.fullmatch(r"[A-Za-z0-9+][A-Za-z0-9+._-]{0,63}", name):
+    if not re.fullmatch(r"[A-Za-z0-9+][A-Za-z0-9+._-]{0,63}", name.removesuffix(OF_FIELD_MODEL)):
         raise ValueError(
             f"the name {name[:80]!a} must consist of at most 64 letters, digits and + - . _, and "
             "begin with a letter, a digit or +"

@@ -84,7 +84,7 @@ def read_rows(path: Path, table: Table, model: type[ModelT]) -> list[ModelT]:
         Where the table was read, for errors.
     table : Table
         A column for each field of `model`, under its name or one of `OTHER_NAMES`; those of fields
-        with a default may be left out or have empty cells, other columns are ignored. A column
+        with a default may be left out, other columns are ignored. A column
         with a unit is converted to the unit that the field's name ends with.
     model : type
         What a row is; its fields have the ranges.
@@ -103,9 +103,15 @@ def read_rows(path: Path, table: Table, model: type[ModelT]) -> list[ModelT]:
     cells = {field: _read(path, table, field, name) for field, name in columns.items()}
     rows = []
     for index in range(len(table)):
+        # An empty cell is only no mistake where nothing is a value: a flux density may be unknown.
         given = {
-            field: values[index] for field, values in cells.items() if values[index] is not None
+            field: values[index]
+            for field, values in cells.items()
+            if values[index] is not None or model.model_fields[field].default is None
         }
+        empty = [columns[field] for field in cells if field not in given]
+        if empty:
+            raise _bad_cell(path, index, given.get("name"), empty[0], "is empty")
         try:
             rows.append(model.model_validate(given))
         except ValidationError as error:

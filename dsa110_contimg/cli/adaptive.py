@@ -125,7 +125,7 @@ def adaptive(
     nvss.vot --output-dir products --target-snr 5
     """
     from dsa110_contimg.catalog.sources import read_sources
-    from dsa110_contimg.cli.output import console, print_json
+    from dsa110_contimg.cli.output import print_json, working
     from dsa110_contimg.photometry.measure import measure_sources
 
     options = _make_options(
@@ -149,7 +149,7 @@ def adaptive(
         reprocess=again,
         **({} if private_copy else {"private_copy": None}),
     )
-    with console.status(f"measuring {len(options.sources)} source(s) in {ms.name}"):
+    with working(f"measuring {len(options.sources)} source(s) in {ms.name}"):
         results = measure_sources(options, on_done=_show)
     if json_output:
         print_json([result.model_dump(mode="json", exclude={"provenance"}) for result in results])

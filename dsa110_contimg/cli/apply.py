@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dsa110_contimg.cli.options import WorkDirOption, require_finite, settings_for
-from dsa110_contimg.cli.output import console, open_screen, print_json, say
+from dsa110_contimg.cli.output import open_screen, print_json, say, working
 from dsa110_contimg.errors import ContimgError
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def apply(
         record: CalibrationRecord | None = None
         error: ContimgError | None = None
         try:
-            with console.status(f"calibrating {path.name}"):
+            with working(f"calibrating {path.name}"):
                 record = apply_calibration(options)
         except ContimgError as caught:  # one that cannot be calibrated does not hold up the others
             error = caught

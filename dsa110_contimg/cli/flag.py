@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from dsa110_contimg.cli.output import Column, console, open_screen, print_json, print_table, say
+from dsa110_contimg.cli.output import Column, open_screen, print_json, print_table, say, working
 from dsa110_contimg.errors import ContimgError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def flag(
     for number, path in enumerate(ms, start=1):
         options = FlagOptions(ms_path=path, reprocess=again, **chosen)
         doing = "undoing the flags of" if undo else "flagging"
-        with console.status(f"[{number}/{len(ms)}] {doing} {path.name}"):
+        with working(f"[{number}/{len(ms)}] {doing} {path.name}"):
             told.append(_work_on(options, undo=undo))
         _show(told[-1], f"[{number}/{len(ms)}]")
     if as_json:

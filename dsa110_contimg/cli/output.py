@@ -17,6 +17,8 @@ from rich.text import Text
 from dsa110_contimg.text import make_visible
 
 if TYPE_CHECKING:
+    from rich.status import Status
+
     from dsa110_contimg.qa.models import Totals
 
 _GAP: Final = 2
@@ -75,6 +77,22 @@ def say(line: str, to: Console = console, style: str = "") -> None:
         Its colour and weight on a terminal.
     """
     to.print(make_visible(line), style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def working(words: str) -> Status:
+    """Show on a terminal what is being done, for as long as the context lasts.
+
+    Parameters
+    ----------
+    words : str
+        What is done, with names as they are.
+
+    Returns
+    -------
+    Status
+        The context.
+    """
+    return console.status(Text(make_visible(words)))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dsa110_contimg.cli.options import CalibratorsOption, WorkDirOption, settings_for
-from dsa110_contimg.cli.output import Column, console, open_screen, print_json, print_table, say
+from dsa110_contimg.cli.output import Column, open_screen, print_json, print_table, say, working
 
 if TYPE_CHECKING:
     from dsa110_contimg.calibration.models import SolutionSet
@@ -108,7 +108,7 @@ def solve(
         strategy=SolveStrategy(solve_delay=solve_delay, refant=refant),
         reprocess=again,
     )
-    with console.status(f"solving on {chosen.name}"):
+    with working(f"solving on {chosen.name}"):
         solutions = solve_ms(options)
     if as_json:
         # Only pydantic's own JSON writes what is not a number.

@@ -14,7 +14,7 @@ from dsa110_contimg.cli.options import (
     require_finite,
     settings_for,
 )
-from dsa110_contimg.cli.output import Column, console, open_screen, print_json, print_table, say
+from dsa110_contimg.cli.output import Column, open_screen, print_json, print_table, say, working
 
 if TYPE_CHECKING:
     from dsa110_contimg.calibration.calibrator_plan import CalibratorPlan
@@ -149,7 +149,7 @@ def _plan(
         return CalibratorPlan(min_apparent_jy=min_apparent_jy, transits=found), None
     # The group that holds midnight began on the day before.
     before = start - timedelta(seconds=GROUP_DURATION_S)
-    with console.status("Reading headers"):
+    with working("Reading headers"):
         groups = find_groups(pointing, before, end).groups
     plan = plan_calibrators(
         calibrators,

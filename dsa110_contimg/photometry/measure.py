@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import Field
 
 from dsa110_contimg.calibration.record import make_ms_provenance
-from dsa110_contimg.catalog.sources import Source
+from dsa110_contimg.catalog.sources import OF_FIELD_MODEL, Source
 from dsa110_contimg.errors import ContimgError, InputError
 from dsa110_contimg.imaging.field_products import FIELD_DIR
 from dsa110_contimg.imaging.image_source import image_sources
@@ -189,7 +189,7 @@ def model_of_field(options: MeasureOptions, info: MsInfo) -> list[Source]:
     targets = [source for source in options.sources if problem_of(source, info) is None]
     names = {source.name for source in options.sources}
     others = [
-        source.model_copy(update={"name": f"{source.name}.of_field_model"})
+        source.model_copy(update={"name": f"{source.name}{OF_FIELD_MODEL}"})
         if source.name in names
         else source
         for source in other_sources(options.field_model, targets, info)

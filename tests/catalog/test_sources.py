@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from astropy.table import Table
 
-from dsa110_contimg.catalog.sources import Source, read_sources, write_sources
+from dsa110_contimg.catalog.sources import OF_FIELD_MODEL, Source, read_sources, write_sources
 from dsa110_contimg.errors import InputError
 
 pytestmark = pytest.mark.unit
@@ -70,3 +70,10 @@ def test_absent_and_garbled(tmp_path):
     (tmp_path / "bad.ecsv").write_bytes(b"\x00\x01\x02")
     with pytest.raises(InputError, match="cannot read the source catalogue"):
         read_sources(tmp_path / "bad.ecsv")
+
+
+def test_the_longest_name_may_stand_twice_in_a_field():
+    """A known source that has the name of a target is renamed, and crosses into a child as JSON."""
+    longest = Source(name="x" * 64, ra_deg=0, dec_deg=0)
+    renamed = longest.model_copy(update={"name": longest.name + OF_FIELD_MODEL})
+    assert Source.model_validate_json(renamed.model_dump_json()) == renamed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from pathlib import Path
@@ -95,6 +96,7 @@ class TestNumbers:
         [
             ("ra_deg", "nan"), ("ra_deg", "-0.1"), ("ra_deg", "360"), ("ra_deg", "x"),
             ("dec_deg", "90.1"), ("dec_deg", "-inf"), ("dec_deg", ""),
+            ("ref_freq_hz", ""), ("spectral_index", ""),
             ("flux_jy", "nan"), ("flux_jy", "inf"), ("flux_jy", "-1"), ("flux_jy", "1 Jy"),
             ("ref_freq_hz", "0"), ("ref_freq_hz", "1.4"), ("ref_freq_hz", "1400"),
             ("ref_freq_hz", "nan"), ("ref_freq_hz", "1e13"),
@@ -121,6 +123,19 @@ class TestNumbers:
         changes = {"flux_jy": [1.7e4, 1.0], "ref_freq_hz": [7.4e7, 1.4e9]}
         assert read_sources(save(tmp_path / "s.ecsv", changes))[0].flux_jy == 1.7e4
 
+    @pytest.mark.parametrize("name", FORMATS)
+    @pytest.mark.parametrize("column", ["ra_deg", "dec_deg", "ref_freq_hz", "spectral_index"])
+    def test_that_are_not_there(self, tmp_path, name, column):
+        """Where NaN is how a format writes an empty cell, too."""
+        path = save(tmp_path / name, {column: [GOOD[column][0], math.nan]}, Table)
+        assert f"row 2 ('B'), column {column}: " in refuse(path)
+
+    def test_of_an_unknown_flux(self, tmp_path):
+        path = save(tmp_path / "s.fits", {"flux_jy": [1.5, math.nan]}, Table)
+        assert [one.flux_jy for one in read_sources(path)] == [1.5, None]
+        with pytest.raises(InputError, match=r"row 2 \('B'\), column flux_jy: "):
+            read_calibrators(path)
+
     def test_of_the_wrong_kind(self, tmp_path):
         assert "no numbers" in refuse(save(tmp_path / "s.ecsv", {"flux_jy": [True, False]}))
         assert "several values" in refuse(save(tmp_path / "s.fits", {"flux_jy": [[1.0, 2.0]] * 2}))
@@ -141,7 +156,7 @@ class TestNames:
         assert said.isascii()
 
     def test_that_are_empty(self, tmp_path):
-        assert "row 2, column name: is needed" in refuse(
+        assert "row 2, column name: is empty" in refuse(
             save(tmp_path / "s.ecsv", {"name": ["A", " "]})
         )
 

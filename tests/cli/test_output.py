@@ -8,7 +8,7 @@ import re
 import pytest
 from rich.text import Text
 
-from dsa110_contimg.cli.output import Column, VisibleConsole, print_table, say
+from dsa110_contimg.cli.output import Column, VisibleConsole, print_table, say, working
 from dsa110_contimg.text import make_visible
 
 pytestmark = pytest.mark.unit
@@ -84,6 +84,12 @@ def test_markup_with_a_hostile_name_is_visible_too():
     out = io.StringIO()
     VisibleConsole(file=out).print("[bold]error[/]: a\x1b]0;x\x07\nb")
     assert out.getvalue().split() == [r"error:", r"a\x1b]0;x\x07", "b"]
+
+
+@pytest.mark.parametrize("name", ["[/x].ms", "[red].ms", "a\x1b]0;x\x07.ms"])
+def test_what_is_being_done_may_have_any_name(name):
+    with working(f"flagging {name}") as status:
+        assert str(status.status) == make_visible(f"flagging {name}")
 
 
 @pytest.mark.parametrize("text", ["0834+555", "/data/Überraschung/ß 字.hdf5", "° ± …"])
