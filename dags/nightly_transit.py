@@ -38,7 +38,7 @@ def this_night() -> Night:
 
 
 def announce_failure(context: Any) -> None:
-    """Tell of a run that Airflow ended before it could tell of its night."""
+    """Tell of a run that was ended before it could tell of its night."""
     from dsa110_contimg.orchestration.alerts.night import announce_failed_run
 
     announce_failed_run(context)
@@ -117,13 +117,14 @@ def nightly_transit() -> None:
             **FIRST,
             map_index_template="{{ task.conf['ms'] }}",
         )
-        image >> settle_failed(group)
+        image >> [settle_failed(group), reported]  # the first is no task after a good night
 
     @task(trigger_rule="all_done")
-    def report() -> dict[str, Any]:
-        from dsa110_contimg.orchestration.transit_tasks import report_night
+    def report(groups: list[dict[str, Any]] | None) -> dict[str, Any]:
+        from dsa110_contimg.orchestration import silence, transit_tasks
 
-        return report_night(this_night())
+        silence.settle_failed_groups(this_night(), groups or [], get_current_context()["ti"])
+        return transit_tasks.report_night(this_night())
 
     @task(trigger_rule="all_done")
     def announce(summary: dict[str, Any] | None) -> str:
@@ -140,7 +141,7 @@ def nightly_transit() -> None:
     found: Any = discover()
     if SETTINGS.settle_s:
         settle() >> found
-    reported: Any = report()
+    reported: Any = report(found)
     process.expand(group=found) >> reported
     announce(reported) >> verdict(reported)
 

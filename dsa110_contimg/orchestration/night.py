@@ -19,7 +19,13 @@ from dsa110_contimg.orchestration.client import FINISHED_STATES, AirflowClient
 from dsa110_contimg.orchestration.embedded import EmbeddedAirflow
 from dsa110_contimg.orchestration.following import ended_with_us, follow
 from dsa110_contimg.orchestration.pace import OVER_STATES, Pace, measure_pace
-from dsa110_contimg.orchestration.runs import CONVERT_TASK, IMAGE_DAG, IMAGE_TASK, NIGHT_DAG
+from dsa110_contimg.orchestration.runs import (
+    COMMAND_PREFIX,
+    CONVERT_TASK,
+    IMAGE_DAG,
+    IMAGE_TASK,
+    NIGHT_DAG,
+)
 from dsa110_contimg.orchestration.waiting import read_obstacles, read_waits
 from dsa110_contimg.qa.models import NightReport
 from dsa110_contimg.qa.records import NightLedger
@@ -122,7 +128,8 @@ def run_night(
     say = on_stage or (lambda _: None)
     seconds: dict[str, float] = {}
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    run_id = f"night__{options.date}__{stamp}"
+    name = f"{COMMAND_PREFIX}{options.date}__"
+    run_id = f"{name}{stamp}"
     conf = {"date": options.date}
     if options.sources_file is not None:
         catalogue = options.sources_file.absolute()
@@ -135,7 +142,7 @@ def run_night(
     clock = time.monotonic()
     with EmbeddedAirflow(settings, schedule=False) as airflow:
         seconds["start"] = time.monotonic() - clock
-        end_runs(airflow.client, f"night__{options.date}__")
+        end_runs(airflow.client, name)
         say(f"Airflow runs at {airflow.url}; triggering {NIGHT_DAG} for {options.date}")
         clock = time.monotonic()
         with unpaused(airflow.client), ended_with_us(partial(end_runs, airflow.client, run_id)):

@@ -31,7 +31,10 @@ _PATHS: Final = {"input_dir": "the input directory", "sources_file": "the source
 _MAX_ID = 240
 """Airflow's ids hold 250 characters."""
 _DAY = timedelta(days=1)
-_IMAGE_PREFIX = "image__"
+IMAGE_PREFIX: Final = "image__"
+"""Begin of the ids of the runs of `image_ms` that a night starts."""
+COMMAND_PREFIX: Final = "night__"
+"""Begin of the ids of the runs of `nightly_transit` that the command `night` starts."""
 _START_S = 120.0
 """What Python and Airflow may take before a task's work begins, on a busy machine."""
 _MOST_PATIENT_S = 60
@@ -226,6 +229,22 @@ def _read_time(name: str, text: Any) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
+def name_night_run(start: datetime) -> str:
+    """Name the runs about a stretch of time that the clock or a backfill makes.
+
+    Parameters
+    ----------
+    start : datetime
+        Its start; with its date the night is filed.
+
+    Returns
+    -------
+    str
+        The second part of the run's id, after its kind.
+    """
+    return f"night_{start.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def image_conf(night: Night, ms_path: str) -> dict[str, Any]:
     """Make the parameters of the run of `image_ms` for an MS of a night.
 
@@ -266,7 +285,7 @@ def image_run_id(parent_run_id: str, conf: Mapping[str, Any]) -> str:
     request = json.dumps([parent_run_id, dict(conf)], sort_keys=True)
     digest = hashlib.sha256(request.encode()).hexdigest()[:8]
     name = Path(conf["ms"]).name.removesuffix(".ms")
-    return f"{_IMAGE_PREFIX}{name}__{parent_run_id}"[: _MAX_ID - 10] + f"__{digest}"
+    return f"{IMAGE_PREFIX}{name}__{parent_run_id}"[: _MAX_ID - 10] + f"__{digest}"
 
 
 def group_of_image_run(run_id: str) -> str | None:
@@ -282,5 +301,23 @@ def group_of_image_run(run_id: str) -> str | None:
     str or None
         None if somebody else named the run.
     """
-    group_id, _, parent = run_id.removeprefix(_IMAGE_PREFIX).partition("__")
-    return group_id if run_id.startswith(_IMAGE_PREFIX) and group_id and parent else None
+    group_id, _, parent = run_id.removeprefix(IMAGE_PREFIX).partition("__")
+    return group_id if run_id.startswith(IMAGE_PREFIX) and group_id and parent else None
+
+
+def parent_of_image_run(run_id: str) -> str | None:
+    """Tell from the id of a run of `image_ms` which run has started it.
+
+    Parameters
+    ----------
+    run_id : str
+        As `image_run_id` makes it, or any other.
+
+    Returns
+    -------
+    str or None
+        None if somebody else named the run; cut off where the id was too long.
+    """
+    if group_of_image_run(run_id) is None:
+        return None
+    return run_id.removeprefix(IMAGE_PREFIX).partition("__")[2].rpartition("__")[0] or None

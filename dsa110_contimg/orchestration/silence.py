@@ -6,12 +6,13 @@ and groups would wait for solutions that nobody makes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dsa110_contimg.calibration.models import SolveOutcome, SolveState
 from dsa110_contimg.conversion.models import ConversionResult, ConversionState
 from dsa110_contimg.orchestration.calibration_tasks import planned_transit, record_solve
-from dsa110_contimg.orchestration.runs import CONVERT_TASK, FAILED_STATES
+from dsa110_contimg.orchestration.runs import CONVERT_TASK, FAILED_STATES, IMAGE_TASK
 from dsa110_contimg.orchestration.transit_tasks import night_ledger
 from dsa110_contimg.qa.record_models import MsFailure
 
@@ -55,8 +56,36 @@ def settle_failed_group(night: Night, group_id: str, ti: Any) -> str:
     str
         A sentence for the log and the UI.
     """
+    return _settle_group(night, group_id, is_converted=not _has_failed(ti, CONVERT_TASK))
+
+
+def settle_failed_groups(night: Night, groups: Sequence[Mapping[str, Any]], ti: Any) -> None:
+    """Do the same for all groups of a night before its report.
+
+    Where a task was cleared after its night had ended well, Airflow makes no task anew that looks
+    after the failures of its group.
+
+    Parameters
+    ----------
+    night : Night
+        The night.
+    groups : sequence of mapping
+        Its groups as they were found, as JSON.
+    ti : RuntimeTaskInstance
+        A task of the same run that comes after all groups.
+    """
+    tasks = [CONVERT_TASK, IMAGE_TASK]
+    states = ti.get_task_states(ti.dag_id, task_ids=tasks, run_ids=[ti.run_id]).get(ti.run_id, {})
+    for index, group in enumerate(groups):
+        convert, wait = (states.get(f"{task}_{index}") in FAILED_STATES for task in tasks)
+        if convert or wait:
+            _settle_group(night, group["group_id"], is_converted=not convert)
+
+
+def _settle_group(night: Night, group_id: str, *, is_converted: bool) -> str:
+    """Put on record that a group failed, unless its tasks said so themselves."""
     ledger = night_ledger(night.date)
-    if _has_failed(ti, CONVERT_TASK):
+    if not is_converted:
         return _settle_conversion(ledger, group_id)
     _settle_solve(ledger, group_id, anew=night.reprocess)
     if ledger.find_ms_failure(group_id) or _is_any_source_failed(ledger, group_id):

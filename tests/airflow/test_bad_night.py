@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,18 @@ import h5py
 import numpy as np
 import pytest
 from support.bad_night import DATE, SOURCE, make_bad_night
-from support.live_airflow import LiveAirflow
+from support.live_airflow import LiveAirflow, Run, seconds
 
 from dsa110_contimg.catalog.sources import write_sources
 from dsa110_contimg.errors import InputError
-from dsa110_contimg.orchestration.runs import IMAGE_DAG, NIGHT_DAG
+from dsa110_contimg.orchestration.alerts.models import AlertKind
+from dsa110_contimg.orchestration.alerts.raising import list_alerts, withdraw_alert
+from dsa110_contimg.orchestration.runs import IMAGE_DAG, IMAGE_TASK, NIGHT_DAG
 from dsa110_contimg.storage.ms_access import exclusive_ms
 
 pytestmark = [pytest.mark.airflow, pytest.mark.slow, pytest.mark.fault]
+
+UNFINISHED = {None, "running", "scheduled", "queued", "up_for_retry", "up_for_reschedule"}
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +153,86 @@ def test_a_second_run_does_no_work_twice(live: LiveAirflow, bad_night: dict[str,
     assert outcomes.pop(failure["subject"]) == "converted"
     assert set(outcomes.values()) == {"skipped", "rejected"}
     assert [source["skipped"] for source in report["sources"]] == [True]
+
+
+def again(live: LiveAirflow, bad_night: dict[str, Any]) -> Run:
+    """Trigger the night once more, and its work to be done anew."""
+    conf = live.client.dag_run(*bad_night["run"])["conf"]
+    return live.trigger(NIGHT_DAG, {**conf, "reprocess": True})
+
+
+@pytest.fixture(scope="module")
+def marked(live: LiveAirflow, bad_night: dict[str, Any]) -> Run:
+    """A run that an operator marks as failed while an MS that it has handed over is waited for."""
+    good = groups_by_defect(bad_night)["good"][0]
+    withdraw_alert(AlertKind.NIGHT_FAILED, DATE, live.settings)
+
+    def is_imaged() -> bool:
+        """Whether the group is waited for, and a task of its run works."""
+        tasks = live.client.task_instances(IMAGE_DAG, containing=run[1])
+        waits = [
+            task["state"] for (name, _), task in live.tasks(*run).items() if name == IMAGE_TASK
+        ]
+        working = [task for task in tasks if task["state"] == "running"]
+        return "deferred" in waits and any(good["group_id"] in t["dag_run_id"] for t in working)
+
+    with contextlib.ExitStack() as stack:
+        run = again(live, bad_night)
+        live.wait_until(lambda: live.client.dag_runs(IMAGE_DAG, containing=run[1]), "a run", 120)
+        stack.enter_context(exclusive_ms(good["ms_path"], "somebody else's work", timeout_s=60))
+        live.wait_until(is_imaged, "a task that works on an MS", 120)
+        live.client.fail_run(*run)
+    return run
+
+
+def test_a_night_marked_as_failed_ends_with_the_runs_it_has_started(
+    live: LiveAirflow, marked: Run
+) -> None:
+    started = [
+        (IMAGE_DAG, run["dag_run_id"])
+        for run in live.client.dag_runs(IMAGE_DAG, containing=marked[1])
+    ]
+    states = live.finish(marked, *started, timeout_s=10)
+    assert states[0] == "failed"
+    assert "failed" in states[1:]
+    for run in started:
+        assert not {task["state"] for task in live.tasks(*run).values()} & UNFINISHED
+    live.airflow.wait(3)
+    assert live.finish(marked, *started, timeout_s=1) == states
+
+
+def test_a_night_marked_as_failed_is_told_of(live: LiveAirflow, marked: Run) -> None:
+    def told() -> list[str]:
+        return [
+            record.alert.message
+            for record in list_alerts(live.settings)
+            if (record.alert.kind, record.alert.subject) == (AlertKind.NIGHT_FAILED, DATE)
+        ]
+
+    live.wait_until(told, "the message", 60)
+    [message] = told()
+    assert f"The run {marked[1]} failed: it was marked as failed by hand" in message
+
+
+def test_a_report_comes_after_the_work_that_was_cleared(
+    live: LiveAirflow, bad_night: dict[str, Any], marked: Run
+) -> None:
+    """Of a night without failures: no task looks after those of its groups."""
+    run = again(live, bad_night)
+    assert live.finish(run) == ["success"]
+    [index] = [
+        index
+        for (name, index), task in live.tasks(*run).items()
+        if name == IMAGE_TASK
+        and groups_by_defect(bad_night)["good"][0]["ms_path"] in (task["rendered_map_index"] or "")
+    ]
+    live.clear(run, IMAGE_TASK, map_index=index, downstream=True)
+    assert live.finish(run) == ["success"]
+    tasks = live.tasks(*run)
+    assert {tasks[name]["try_number"] for name in ((IMAGE_TASK, index), ("report", -1))} == {2}
+    assert seconds(tasks["report", -1]["start_date"]) >= seconds(
+        tasks[IMAGE_TASK, index]["end_date"]
+    )
 
 
 @pytest.mark.parametrize(

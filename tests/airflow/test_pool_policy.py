@@ -77,6 +77,18 @@ class TestPolicy:
         assert set(answer["pools at last"]) == {"default_pool"}
 
 
+@pytest.mark.airflow
+class TestMarks:
+    def test_a_run_marked_as_failed_while_it_is_judged_stays_failed(
+        self, answer: dict[str, Any]
+    ) -> None:
+        """The scheduler has read it before; all its tasks are skipped or done, which is success."""
+        assert answer["marked meanwhile"] == "failed"
+
+    def test_a_failed_run_may_be_marked_as_a_success(self, answer: dict[str, Any]) -> None:
+        assert answer["marked by hand"] == "success"
+
+
 @pytest.mark.unit
 class TestNames:
     def test_readable_and_fit_for_metrics(self) -> None:

@@ -14,6 +14,7 @@ from dsa110_contimg.errors import InputError
 from dsa110_contimg.orchestration.runs import (
     image_conf,
     image_run_id,
+    parent_of_image_run,
     plan_night,
     wait_in_turn,
 )
@@ -77,6 +78,14 @@ def test_equal_requests_find_the_same_run() -> None:
     assert run_id != image_run_id("scheduled__2026-01-26T00:00:00+00:00", {**conf, "night": "x"})
     assert run_id != image_run_id("manual__1", conf)
     assert len(image_run_id("x" * 300, conf)) <= 250
+
+
+@pytest.mark.parametrize("parent", ["manual__2026-01-26T00:00:00+00:00_x__y", "k_1"])
+def test_a_run_knows_which_one_started_it(parent: str) -> None:
+    conf = {"ms": "/ms/2026-01-25/2026-01-25T08:04:54.ms"}
+    assert parent_of_image_run(image_run_id(parent, conf)) == parent
+    for other in ("manual__1", "image__", "image__2026-01-25T08:04:54", "image__a__b"):
+        assert parent_of_image_run(other) is None
 
 
 @pytest.mark.parametrize(("place", "interval_s"), [(-1, 2), (0, 2), (4, 10), (279, 60)])

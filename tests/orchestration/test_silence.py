@@ -14,7 +14,11 @@ from dsa110_contimg.conversion.hdf5_orchestrator import failed_result
 from dsa110_contimg.conversion.models import ConversionResult, ConversionState, GroupListing
 from dsa110_contimg.errors import TransientError
 from dsa110_contimg.orchestration.runs import Night, plan_night
-from dsa110_contimg.orchestration.silence import settle_failed_group, settle_failed_solve
+from dsa110_contimg.orchestration.silence import (
+    settle_failed_group,
+    settle_failed_groups,
+    settle_failed_solve,
+)
 from dsa110_contimg.qa.record_models import MsFailure
 from dsa110_contimg.qa.records import NightLedger
 from dsa110_contimg.settings import get_settings
@@ -138,3 +142,35 @@ def test_what_a_source_has_said_stays(ledger: NightLedger, tmp_path: Path) -> No
     said = settle_failed_group(this_night(), MORNING, after_convert("success"))
     assert said == "its run of image_ms has said why"
     assert ledger.load().ms_failures == []
+
+
+class AllEnded(NamedTuple):
+    """A task that comes after all groups of a night."""
+
+    states: dict[str, str]
+    dag_id: str = "any"
+    run_id: str = "run_1"
+
+    def get_task_states(
+        self, dag_id: str, *, task_ids: list[str], run_ids: list[str]
+    ) -> dict[str, dict[str, str]]:
+        assert (dag_id, run_ids) == (self.dag_id, [self.run_id])
+        assert task_ids == ["process.convert", "process.image"]
+        return {self.run_id: self.states} if self.states else {}
+
+
+def test_the_report_comes_after_the_failures_of_what_was_cleared(ledger: NightLedger) -> None:
+    """In a night that was good nothing else looks after the failures of a cleared group."""
+    found = [{"group_id": NOON}, {"group_id": MORNING}]
+    ledger.save_conversion(CONVERTED)
+    settle_failed_groups(this_night(), found, AllEnded({}))
+    good = {f"process.{task}_{k}": "success" for task in ("convert", "image") for k in (0, 1)}
+    settle_failed_groups(this_night(), found, AllEnded(good))
+    assert ledger.load().ms_failures == []
+    settle_failed_groups(this_night(), found, AllEnded({**good, "process.image_1": "failed"}))
+    [failure] = ledger.load().ms_failures
+    assert (failure.group_id, failure.reason[:8]) == (MORNING, "no_word:")
+    lost = {**good, "process.convert_0": "failed", "process.image_0": "upstream_failed"}
+    settle_failed_groups(this_night(), found, AllEnded(lost))
+    [conversion] = [one for one in ledger.load().conversions if one.group_id == NOON]
+    assert conversion.state is ConversionState.FAILED

@@ -37,12 +37,14 @@ class LiveAirflow:
         self.client.trigger(dag_id, run_id, conf)
         return dag_id, run_id
 
-    def clear(self, run: Run, task_id: str, *, downstream: bool = False) -> None:
+    def clear(
+        self, run: Run, task_id: str, *, map_index: int = -1, downstream: bool = False
+    ) -> None:
         """Clear a task of a run as the UI does."""
         body = {
             "dry_run": False,
             "dag_run_id": run[1],
-            "task_ids": [task_id],
+            "task_ids": [task_id if map_index < 0 else [task_id, map_index]],
             "only_failed": False,
             "include_downstream": downstream,
         }

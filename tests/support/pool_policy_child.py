@@ -1,4 +1,4 @@
-"""Runs a small DAG under the cluster policy, in an Airflow of its own, and says what came of it.
+"""Runs a small DAG under policy and listeners, in an Airflow of its own, and says what came of it.
 
 Started by ``tests/airflow/test_pool_policy.py`` with the environment of a fresh Airflow.
 """
@@ -65,6 +65,28 @@ def make_pool_twice(ms: str) -> str:
         return ensure_ms_pool(session, ms, look_first=False)
 
 
+def end_after_mark(msg: str) -> str:
+    """Let a run succeed that is failed in the database by now; return its state."""
+    from airflow import settings
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from airflow.utils.state import DagRunState
+    from sqlalchemy import select, update
+
+    with create_session() as session:
+        run = session.scalars(select(DagRun)).first()
+        assert run is not None
+        run.set_state(DagRunState.RUNNING)
+        session.commit()
+        assert run.state == DagRunState.RUNNING
+        with settings.engine.begin() as other:
+            other.execute(update(DagRun).where(DagRun.id == run.id).values(state="failed"))
+        run.set_state(DagRunState.SUCCESS)
+        run.notify_dagrun_state_changed(msg=msg)
+    with create_session() as session:
+        return str(session.scalars(select(DagRun.state).where(DagRun.id == run.id)).one())
+
+
 def main() -> None:
     from airflow.utils import db
 
@@ -81,6 +103,8 @@ def main() -> None:
         "pools": pool_rows(),
         "reaped early": reap_after(6),
     }
+    answer["marked meanwhile"] = end_after_mark("success")
+    answer["marked by hand"] = end_after_mark("Dag Run's state was manually set to `success`.")
     set_states("running")
     answer["reaped in use"] = reap_after(30)
     set_states(None)

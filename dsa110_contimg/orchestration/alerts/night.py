@@ -17,6 +17,7 @@ from dsa110_contimg.orchestration.alerts.raising import (
     withdraw_alert,
 )
 from dsa110_contimg.orchestration.metrics import count_night
+from dsa110_contimg.orchestration.run_ends import BY_HAND
 from dsa110_contimg.orchestration.runs import NIGHT_DAG, plan_night
 from dsa110_contimg.qa.models import GroupOutcome, NightReport, Verdict
 from dsa110_contimg.qa.records import NightLedger
@@ -81,7 +82,7 @@ def announce_night(summary: Mapping[str, Any] | None, context: Any) -> str:
 def announce_failed_run(context: Any) -> str:
     """Tell the operator of a run that failed before it could announce its night.
 
-    Airflow calls this in the dag-processor, whenever a run fails.
+    Airflow calls this in the dag-processor, whenever a run fails or is marked as failed by hand.
 
     Parameters
     ----------
@@ -96,7 +97,9 @@ def announce_failed_run(context: Any) -> str:
     run, date = _read_run(context), _read_date(context)
     if date is not None and _is_announced(date, run.started):
         return f"the night {date} is announced"
-    words = f"Airflow ended it ({context.get('reason')}) before its report"
+    reason = context.get("reason")
+    ended = f"it was {BY_HAND}" if reason == BY_HAND else f"Airflow ended it ({reason})"
+    words = f"{ended} before its report"
     return _raise([_unreported(date or run.run_id, run, words)])
 
 
