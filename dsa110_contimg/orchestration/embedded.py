@@ -11,6 +11,7 @@ import fcntl
 import logging
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -41,6 +42,8 @@ _START_TIMEOUT_S = 180.0
 _MOST_RESTARTS = 3
 _RESTARTS_WITHIN_S = 600.0
 """A service that ends oftener than this in this time has a reason that a restart does not mend."""
+_FULL_BYTES = 50e6
+"""With less, SQLite and logs fail at some write: what a task gives back at its end counts, too."""
 
 _API_SERVER_CONNECT_ARGS = "dsa110_contimg.orchestration.sqlite.API_SERVER_CONNECT_ARGS"
 _OWN_ENVIRONMENT = {
@@ -238,7 +241,13 @@ class EmbeddedAirflow:
         recent = [then_s for then_s in self._ended_s[name] if now_s - then_s < _RESTARTS_WITHIN_S]
         if not self._is_up or len(recent) >= _MOST_RESTARTS:
             raise self._service_error(name, f"ended with status {status}")
-        _log.warning("Airflow's %s ended with status %d and is started again", name, status)
+        _log.warning(
+            "%s UTC: Airflow's %s ended with status %d and is started again%s",
+            datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S"),
+            name,
+            status,
+            self._full_disk(),
+        )
         self._ended_s[name] = [*recent, now_s]
         self._services[name] = self._start(name, name, *_SERVICES[name])
 
@@ -294,11 +303,21 @@ class EmbeddedAirflow:
 
     def _service_error(self, name: str, what: str) -> TransientError:
         """Describe what became of a service."""
-        log = self.service_log(name)
+        log, disk = self.service_log(name), self._full_disk()
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:])
         return TransientError(
-            f"Airflow's {name} {what}; log: {log}\n{tail}", reason="airflow_service"
+            f"Airflow's {name} {what}{disk}; log: {log}\n{tail}",
+            reason="disk_full" if disk else "airflow_service",
+            remedy="make room there and start it again: it goes on where it was" if disk else None,
         )
+
+    def _full_disk(self) -> str:
+        """Say that a disk is full which Airflow writes to, if one is; its logs cannot any more."""
+        for place in (self.home.path, self.home.logs_dir):
+            free_bytes = shutil.disk_usage(place).free
+            if free_bytes < _FULL_BYTES:
+                return f": the disk of {place} is full ({free_bytes / 1e6:.0f} MB are free)"
+        return ""
 
     def _stop(self) -> None:
         """End all services and all that they started."""

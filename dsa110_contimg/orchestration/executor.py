@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 class BoundedLocalExecutor(LocalExecutor):
     """Runs at most ``[core] parallelism`` tasks; the others wait in the scheduler, by priority."""
 
+    def start(self) -> None:
+        """Start a worker, and with it the imports of all, before the first loop of the scheduler.
+
+        On a busy machine they take longer than a scheduler may be silent: it would take itself for
+        dead, and reset the tasks that it has just handed over.
+        """
+        super().start()
+        if not self.is_mp_using_fork:
+            self._spawn_worker()  # type: ignore[no-untyped-call]
+
     def _process_workloads(self, workload_list: Sequence[ExecutorWorkload]) -> None:
         """Note what the workers are given; the base class forgets it when it has ended."""
         self.running.update(workload.key for workload in workload_list)

@@ -121,6 +121,9 @@ class AirflowHome:
                         "task_instance_heartbeat_timeout": 60,
                         # Of a scheduler that was killed; cheap to ask for.
                         "orphaned_tasks_check_interval": 10,
+                        # A scheduler that waits for SQLite (up to 60 s) is silent, not dead; one
+                        # that ended is started again at once.
+                        "scheduler_health_check_threshold": 120,
                     },
                     "triggerer": {
                         "job_heartbeat_sec": 2,

@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from support.faults import small_disk
 
 from dsa110_contimg.errors import TransientError
 from dsa110_contimg.orchestration.embedded import EmbeddedAirflow
@@ -55,6 +57,7 @@ def test_a_service_that_was_killed_is_started_again(
     assert len(airflow.starts) == 2
     assert airflow.starts[1].poll() is None
     assert "scheduler ended with status -9 and is started again" in caplog.text
+    assert f"{datetime.now(UTC):%Y-%m-%d }" in caplog.text
     os.kill(airflow.starts[1].pid, signal.SIGKILL)
     airflow._stop()
 
@@ -80,3 +83,14 @@ def test_a_service_that_ends_before_all_are_ready_is_named(tmp_path: Path) -> No
         airflow.wait(60)
     assert len(airflow.starts) == 1
     airflow._stop()
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    """The log cannot be written any more, and says nothing of it."""
+    with small_disk(tmp_path / "small", 1_000_000) as disk:
+        airflow = OneService(disk, "exit 3")
+        airflow.begin(is_up=False)
+        with pytest.raises(TransientError) as refusal:
+            airflow.wait(60)
+        assert f"the disk of {airflow.home.path} is full (1 MB are free)" in str(refusal.value)
+        assert refusal.value.reason == "disk_full"
