@@ -1,10 +1,11 @@
-"""The forms that the UI shows before a run is triggered by hand."""
+"""The forms that the UI shows before a run is triggered by hand.
+
+They depend on the settings alone: a form that changes is a new version of its DAG, which every run
+has to take up.
+"""
 
 from __future__ import annotations
 
-import math
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dsa110_contimg.orchestration.request_paths import find_roots
@@ -12,11 +13,6 @@ from dsa110_contimg.settings import Settings
 
 if TYPE_CHECKING:
     from airflow.sdk import Param
-
-_MANIFEST_SUFFIX = ".manifest.json"
-_N_SUGGESTED = 40
-_SUGGESTION_STEP_S = 3600.0
-"""A DAG that changes gets a new version, which every run has to take up: not with every MS."""
 
 SOURCE_SCHEMA = {
     "type": "object",
@@ -111,54 +107,6 @@ def _name_roots(settings: Settings) -> str:
     return " or ".join(map(str, find_roots(settings)))
 
 
-def suggest_ms(ms_dir: Path, now_s: float) -> list[str]:
-    """List the newest published MSs, those of the running hour left out.
-
-    Only names are looked at, in as few directories as it takes: DAG files are read often.
-
-    Parameters
-    ----------
-    ms_dir : Path
-        Root of the MSs.
-    now_s : float
-        The present time in seconds since 1970.
-
-    Returns
-    -------
-    list of str
-        Paths, the newest observation first; none if nothing can be read.
-    """
-    latest_s = now_s // _SUGGESTION_STEP_S * _SUGGESTION_STEP_S
-    found: list[str] = []
-    for date_dir in _listed(ms_dir):
-        for manifest in _listed(date_dir):
-            ms_path = manifest.with_name(manifest.name.removesuffix(_MANIFEST_SUFFIX))
-            if ms_path == manifest or manifest.name.startswith("."):
-                continue
-            # Retention removes an MS, but leaves its manifest.
-            if _changed_s(manifest) < latest_s and ms_path.is_dir():
-                found.append(str(ms_path))
-            if len(found) == _N_SUGGESTED:
-                return found
-    return found
-
-
-def _listed(directory: Path) -> list[Path]:
-    """List a directory against the order of name."""
-    try:
-        return sorted(directory.iterdir(), reverse=True)
-    except OSError:
-        return []
-
-
-def _changed_s(path: Path) -> float:
-    """Say when a file was last written, in seconds since 1970; one that is gone, never."""
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return math.inf
-
-
 def image_form(settings: Settings) -> dict[str, Param]:
     """Describe the parameters of `image_ms`.
 
@@ -178,10 +126,9 @@ def image_form(settings: Settings) -> dict[str, Param]:
         "ms": Param(
             type="string",
             minLength=1,
-            examples=suggest_ms(settings.ms_dir, time.time()),
             title="Measurement Set",
-            description="Absolute path of a published MS, chosen among the newest or typed: "
-            f"{settings.ms_dir}/DATE/GROUP.ms",
+            description=f"Absolute path of a published MS: {settings.ms_dir}/DATE/GROUP.ms. The "
+            "page of a group shows that of its own.",
         ),
         "sources_text": _optional(
             "string",

@@ -269,7 +269,7 @@ def test_what_a_night_waits_for_is_shown(
 
 
 def test_an_ms_with_sources_as_text(live: LiveAirflow, run_again: Run, date: str) -> None:
-    """The form of an MS: one of the suggestions, two sources typed in."""
+    """The form of an MS, with two sources typed in."""
     ms = sorted((live.settings.ms_dir / date).glob("*.ms"))[1]
     one, other, *_ = read_sources(live.settings.sources_path)
     text = f"# pasted\n{one.name} {one.ra_deg} {one.dec_deg}\nnew, {other.ra_deg}, {other.dec_deg}"

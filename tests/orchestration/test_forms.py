@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dsa110_contimg.errors import InputError
-from dsa110_contimg.orchestration.forms import image_form, night_form, suggest_ms
+from dsa110_contimg.orchestration.forms import image_form, night_form
 from dsa110_contimg.orchestration.ms_requests import check_catalogue, read_request
 from dsa110_contimg.orchestration.runs import plan_night
 from dsa110_contimg.orchestration.transit_tasks import check_request, night_ledger
@@ -18,8 +18,6 @@ from dsa110_contimg.settings import get_settings
 
 pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("private_places")]
 
-HOUR_S = 3600.0
-NOW_S = 1_769_300_000.0
 GROUP = "2026-01-25T08:04:54"
 
 
@@ -173,38 +171,21 @@ def test_a_catalogue_that_a_request_names_is_looked_at_first(
     check_catalogue(read_request(ms_params))
 
 
-def publish(ms_dir: Path, group: str, age_s: float) -> str:
-    """Leave what is seen of a published MS."""
-    ms = ms_dir / group[:10] / f"{group}.ms"
+def test_the_forms_do_not_change_with_what_is_made() -> None:
+    """A form that changes is a new version of its DAG, which every run has to take up."""
+
+    def written() -> str:
+        settings = get_settings()
+        forms = (night_form(settings), image_form(settings))
+        return json.dumps([[name, one.dump()] for form in forms for name, one in form.items()])
+
+    before = written()
+    ms = get_settings().ms_dir / f"2026-01-25/{GROUP}.ms"
     ms.mkdir(parents=True)
     manifest = ms.with_name(f"{ms.name}.manifest.json")
     manifest.touch()
-    os.utime(manifest, (NOW_S - age_s, NOW_S - age_s))
-    ms.with_name(f"{ms.name}.lock").touch()
-    return str(ms)
-
-
-def test_the_newest_ms_are_suggested(tmp_path: Path) -> None:
-    old = publish(tmp_path, "2026-01-24T09:00:00", 5 * HOUR_S)
-    older = publish(tmp_path, "2026-01-24T08:00:00", 4 * HOUR_S)
-    new = publish(tmp_path, "2026-01-25T08:00:00", 2 * HOUR_S)
-    publish(tmp_path, "2026-01-25T09:00:00", 0.0)
-    (tmp_path / "2026-01-25/2026-01-25T10:00:00.ms").mkdir()
-    Path(publish(tmp_path, "2026-01-25T07:00:00", 3 * HOUR_S)).rmdir()
-    (tmp_path / ".sandboxes").mkdir()
-    (tmp_path / "a_file").touch()
-    suggested = suggest_ms(tmp_path, NOW_S)
-    assert suggested == [new, old, older], "none of this hour, unpublished or removed"
-    assert suggest_ms(tmp_path, NOW_S // HOUR_S * HOUR_S) == suggested, "all through the hour"
-
-
-def test_suggestions_are_few_and_need_no_directory(tmp_path: Path) -> None:
-    assert suggest_ms(tmp_path / "nowhere", NOW_S) == []
-    for minute in range(60):
-        publish(tmp_path, f"2026-01-25T08:{minute:02d}:00", 2 * HOUR_S)
-    found = suggest_ms(tmp_path, NOW_S)
-    assert len(found) == 40
-    assert found[0].endswith("T08:59:00.ms")
+    os.utime(manifest, (0, 0))
+    assert written() == before
 
 
 def test_the_form_can_be_written_down(private_places: None) -> None:
