@@ -153,13 +153,11 @@ def find_schedule(settings: Settings) -> Any:
     airflow timetable or None
         None if runs are only started by hand.
     """
-    from airflow.sdk import CronDataIntervalTimetable
-
     if not settings.schedule:
         return None
+    # Airflow puts its folder of plugins on the module path, and knows the classes by these names.
     if settings.schedule != TRANSIT_SCHEDULE:
-        return CronDataIntervalTimetable(settings.schedule, "UTC")
-    # Airflow puts its folder of plugins on the module path, and knows the class by this name.
+        return pkgutil.resolve_name("transit_timetable:NightTimetable")(settings.schedule, "UTC")
     timetable = pkgutil.resolve_name("transit_timetable:TransitTimetable")
     return timetable(
         TransitSchedule.model_validate(

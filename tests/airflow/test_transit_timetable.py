@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,35 @@ def test_catching_up_begins_with_the_first_date(answer: dict[str, Any], number: 
 
 def test_without_catching_up_only_the_newest_runs(answer: dict[str, Any]) -> None:
     newest = SCHEDULE.last_ended(answer["now"])
-    assert answer["newest"][:2] == answer["newest after another"][:2] == interval(newest)
+    assert answer["newest after another"][:2] == interval(newest)
+    today = datetime.fromtimestamp(answer["now"], UTC).date()
+    assert answer["cron, after another"] == days(today - timedelta(days=1))
+
+
+def test_the_first_run_is_not_of_the_night_before(answer: dict[str, Any]) -> None:
+    """Else it would start with any run by hand that switches the DAG on."""
+    newest = SCHEDULE.last_ended(answer["now"])
+    assert answer["newest"][:2] == interval(newest + 1)
+    today = datetime.fromtimestamp(answer["now"], UTC).date()
+    assert answer["cron, first"] == days(today)
+    assert answer["cron, later"] == days(today + timedelta(days=6))
+    assert answer["cron, caught up"] == days(date(2026, 1, 25))
+
+
+def days(day: date) -> list[str]:
+    """A date as an interval, and when its run starts."""
+    start, end = (f"{day + timedelta(days=k)}T00:00:00+00:00" for k in (0, 1))
+    return [start, end, end]
+
+
+def test_a_run_bears_the_date_of_its_night(answer: dict[str, Any], number: int) -> None:
+    """Where the parameters may name another one, it does not."""
+    start = interval(number)[0]
+    by_hand = f"manual__{interval(number)[1]}"
+    assert answer["names"] == 2 * [
+        *(f"{kind}__night_{start[:19]}Z" for kind in ("scheduled", "backfill")),
+        by_hand,
+    ]
 
 
 def test_a_run_by_hand_takes_the_newest_that_is_over(answer: dict[str, Any], number: int) -> None:

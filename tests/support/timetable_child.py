@@ -6,6 +6,7 @@ Started by ``tests/airflow/test_transit_timetable.py`` with the environment of s
 from __future__ import annotations
 
 import json
+import pkgutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pendulum
 from airflow.dag_processing.dagbag import DagBag
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import DataInterval, TimeRestriction
+from airflow.utils.types import DagRunType
 
 from dsa110_contimg.orchestration.home import find_project_folder
 from dsa110_contimg.orchestration.runs import NIGHT_DAG
@@ -26,7 +28,12 @@ def main() -> None:
     timetable = dag.timetable
     first = pendulum.datetime(2026, 1, 25)
 
-    def following(last: DataInterval | None, *, catchup: bool, **limits: Any) -> Any:
+    # The folder of plugins is on the path by now.
+    cron = pkgutil.resolve_name("transit_timetable:NightTimetable")("0 0 * * *", "UTC")
+
+    def following(
+        last: DataInterval | None, *, catchup: bool, timetable: Any = timetable, **limits: Any
+    ) -> Any:
         restriction = TimeRestriction(
             earliest=limits.get("earliest", first), latest=limits.get("latest"), catchup=catchup
         )
@@ -57,6 +64,17 @@ def main() -> None:
         "nothing to begin with": following(None, catchup=True, earliest=None),
         "newest": following(None, catchup=False),
         "newest after another": following(one, catchup=False),
+        "cron, first": following(None, catchup=False, timetable=cron),
+        "cron, after another": following(one, catchup=False, timetable=cron),
+        "cron, later": following(
+            None, catchup=False, timetable=cron, earliest=pendulum.now("UTC").add(days=5)
+        ),
+        "cron, caught up": following(None, catchup=True, timetable=cron),
+        "names": [
+            asked.generate_run_id(run_type=kind, run_after=one.end, data_interval=one)
+            for asked in (timetable, cron)
+            for kind in (DagRunType.SCHEDULED, DagRunType.BACKFILL_JOB, DagRunType.MANUAL)
+        ],
         "manual": [manual.start.isoformat(), manual.end.isoformat()],
         "backfill": [
             info.data_interval.start.isoformat()
