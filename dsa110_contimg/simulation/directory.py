@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dsa110_contimg.catalog.sources import Source, write_sources
-from dsa110_contimg.errors import InputError, TransientError
+from dsa110_contimg.errors import InputError, TransientError, name_os_error
 from dsa110_contimg.provenance import package_versions
 from dsa110_contimg.simulation.gains import AntennaGain
 from dsa110_contimg.simulation.rfi import RfiEvent, RfiTruth
@@ -25,6 +27,7 @@ from dsa110_contimg.simulation.truth import (
     write_truth,
 )
 from dsa110_contimg.storage.files import atomic_path
+from dsa110_contimg.storage.locks import hold_existing
 
 
 @dataclass(frozen=True)
@@ -75,25 +78,80 @@ class NightTruth:
         return bool(self.events or self.dead_stations)
 
 
-def claim_directory(out: Path, night: NightTruth) -> None:
-    """Write the truth into an empty directory, or see that this very night is there.
+def check_directory(out: Path, night: NightTruth) -> None:
+    """See that a directory is empty or holds this very night; make it if it is absent.
 
     Parameters
     ----------
     out : Path
-        The directory; made if absent.
+        The directory.
     night : NightTruth
         What is to be simulated in it.
 
     Raises
     ------
     InputError
-        If the directory holds anything but this very night.
+        If the directory holds anything else, or cannot be made.
     """
     if (out / TRUTH_FILE).exists():
         _require_same_night(out, night)
     else:
         _require_empty(out)
+
+
+@contextmanager
+def hold_directory(out: Path) -> Iterator[None]:
+    """Keep other simulations out of a directory for as long as the body runs.
+
+    Parameters
+    ----------
+    out : Path
+        The directory; the truth is there.
+
+    Yields
+    ------
+    None
+        The body runs alone.
+
+    Raises
+    ------
+    TransientError
+        If another simulation writes there.
+    """
+    with hold_existing(out / TRUTH_FILE) as is_held:
+        if not is_held:
+            raise TransientError(
+                f"another simulation writes to {out}",
+                reason="simulation_runs",
+                remedy="wait until it has ended, or choose another directory",
+            )
+        yield
+
+
+def claim_directory(out: Path, night: NightTruth) -> None:
+    """Write the truth of a night into its directory, as far as it is not there.
+
+    Parameters
+    ----------
+    out : Path
+        The directory.
+    night : NightTruth
+        What is to be simulated in it.
+
+    Raises
+    ------
+    InputError, TransientError
+        If it cannot be written.
+    """
+    try:
+        _write_beside(out, night)
+    except OSError as error:
+        raise name_os_error(error, f"cannot write the truth of the night to {out}") from error
+
+
+def _write_beside(out: Path, night: NightTruth) -> None:
+    """Write what stands beside the files."""
+    if not (out / TRUTH_FILE).exists():
         meta = {
             "options": night.options,
             "versions": package_versions(),

@@ -29,7 +29,13 @@ from dsa110_contimg.simulation.array import (
     baseline_pairs,
     select_stations,
 )
-from dsa110_contimg.simulation.directory import NightTruth, claim_directory, require_space
+from dsa110_contimg.simulation.directory import (
+    NightTruth,
+    check_directory,
+    claim_directory,
+    hold_directory,
+    require_space,
+)
 from dsa110_contimg.simulation.gains import deaden, draw_gains, gain_array, ideal_gains
 from dsa110_contimg.simulation.rfi import draw_dead_stations, draw_events, rfi_phasors
 from dsa110_contimg.simulation.schedule import PlannedGroup, plan_groups
@@ -54,8 +60,16 @@ DEFAULT_START: Final = datetime(2026, 1, 25, 8, 6, 19, tzinfo=UTC)
 """0834+555, the classic calibrator, crosses the meridian as the first group ends."""
 DEFAULT_DEC_DEG: Final = 54.573
 
+_MOST_GROUPS: Final = 10_000
+"""A month of them."""
+_YEARS: Final = range(1900, 2200)
+"""Beyond, not even a failed look-up of the Earth's orientation makes sense."""
 _BYTES_PER_VISIBILITY: Final = 2 * (8 + 1 + 4)
 """Value, flag and weight in two polarizations."""
+
+
+Job = tuple[PlannedGroup, int, Path]
+"""Group, subband and path of a file."""
 
 
 class SimulationOptions(Model):
@@ -65,7 +79,7 @@ class SimulationOptions(Model):
     """Directory of the files; made if absent."""
     start: datetime = DEFAULT_START
     """Start of the first integration, UTC where it names no zone."""
-    n_groups: int = Field(default=1, ge=1)
+    n_groups: int = Field(default=1, ge=1, le=_MOST_GROUPS)
     """Number of consecutive groups of 309.24 s."""
     n_antennas: int = Field(default=96, ge=2, le=96)
     """Antennas with data; 96 is the real array."""
@@ -96,6 +110,8 @@ class SimulationOptions(Model):
     @classmethod
     def _to_utc(cls, start: datetime) -> datetime:
         """Take a time without a zone as UTC."""
+        if start.year not in _YEARS:
+            raise ValueError(f"the year must be {_YEARS[0]} to {_YEARS[-1]}")
         return start.replace(tzinfo=UTC) if start.tzinfo is None else start.astimezone(UTC)
 
     @field_validator("missing")
@@ -181,28 +197,19 @@ def simulate(
     InputError
         If the directory holds anything but this very night, or the options cannot be met.
     TransientError
-        If the disk has no room for the night, or a file cannot be written.
+        If the disk has no room for the night, a file cannot be written, or another simulation
+        writes there.
     """
     started = time.monotonic()
     night = _Night(options)
     out = night.output_dir
+    check_directory(out, night.truth)
+    require_space(out, len(night.missing_jobs()), night.bytes_per_file())
     night.claim_directory()
-    jobs = night.jobs()
-    todo = [job for job in jobs if not job[2].exists()]
-    require_space(out, len(todo), night.bytes_per_file())
-    n_there = len(jobs) - len(todo)
-    if progress:
-        progress(n_there, len(jobs))
-    # Threads suffice: the kernel, the random numbers and the file writes release the GIL.
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        running = [pool.submit(night.write, *job) for job in todo]
-        try:
-            for n_done, finished in enumerate(as_completed(running), start=n_there + 1):
-                finished.result()
-                if progress:
-                    progress(n_done, len(jobs))
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with hold_directory(out):
+        check_directory(out, night.truth)  # another simulation may have claimed it just before
+        jobs, todo = night.jobs(), night.missing_jobs()
+        _write_all(night, todo, len(jobs), progress, workers)
     return SimulationResult(
         output_dir=str(out),
         groups=night.truth.groups,
@@ -215,6 +222,29 @@ def simulate(
         calibrators_path=str(out / CALIBRATORS_FILE) if options.calibrator_jy else None,
         seconds=time.monotonic() - started,
     )
+
+
+def _write_all(
+    night: _Night,
+    todo: list[Job],
+    n_files: int,
+    progress: Callable[[int, int], None] | None,
+    workers: int | None,
+) -> None:
+    """Write the files that are not there."""
+    n_there = n_files - len(todo)
+    if progress:
+        progress(n_there, n_files)
+    # Threads suffice: the kernel, the random numbers and the file writes release the GIL.
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        running = [pool.submit(night.write, *job) for job in todo]
+        try:
+            for n_done, finished in enumerate(as_completed(running), start=n_there + 1):
+                finished.result()
+                if progress:
+                    progress(n_done, n_files)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 class _Night:
@@ -236,13 +266,17 @@ class _Night:
             # What stands there rules: an earlier version may have begun the night.
             self.gains = read_gains(self.output_dir / GAINS_FILE)
 
-    def jobs(self) -> list[tuple[PlannedGroup, int, Path]]:
+    def jobs(self) -> list[Job]:
         """Group, subband and path of every file."""
         return [
             (group, int(subband.removeprefix("sb")), self.output_dir / name)
             for group in self.truth.groups
             for subband, name in group.file_names.items()
         ]
+
+    def missing_jobs(self) -> list[Job]:
+        """Those of them whose file is not there."""
+        return [job for job in self.jobs() if not job[2].exists()]
 
     def bytes_per_file(self) -> int:
         """Size of the data of one file."""

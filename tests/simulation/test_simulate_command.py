@@ -106,6 +106,8 @@ def test_another_night_in_the_directory_fails_with_a_reason(tmp_path: Path) -> N
         ["--antennas", "97"],
         ["--missing", "sb16"],
         ["--start", "yesterday"],
+        ["--start", "9999-12-31T23:59:59"],
+        ["--start", "0001-01-01T00:00:00+12:00"],
         ["--groups", "none"],
         ["--dead-antennas", "95"],
         ["--sefd-jy", "nan"],

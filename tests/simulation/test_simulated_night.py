@@ -21,6 +21,7 @@ from dsa110_contimg.catalog.sources import Source, read_sources
 from dsa110_contimg.errors import ContimgError, InputError, TransientError
 from dsa110_contimg.instrument import drift_primary_beam_attenuation, primary_beam_attenuation
 from dsa110_contimg.simulation.night import SimulationOptions, SimulationResult, simulate
+from dsa110_contimg.storage.locks import hold_existing
 
 pytestmark = pytest.mark.unit
 
@@ -298,6 +299,9 @@ def test_a_time_without_earth_orientation_is_refused(
     [
         {"n_antennas": 97},
         {"n_groups": 0},
+        {"n_groups": 10_001},
+        {"start": "9999-12-31T23:59:59"},
+        {"start": "0001-01-01T00:00:00+12:00"},
         {"missing": ("sb16",)},
         {"missing": ("5",)},
         {"missing": tuple(f"sb{subband:02d}" for subband in range(16))},
@@ -348,7 +352,38 @@ def test_a_night_that_does_not_fit_is_not_begun(
     with pytest.raises(TransientError, match="GB free") as caught:
         simulate_night(output_dir=disk / "night")
     assert caught.value.reason == "no_space"
-    assert not list(disk.glob("night/*.hdf5"))
+    assert not list(disk.glob("night/*")), "a smaller night may be simulated there"
+
+
+@pytest.mark.fault
+def test_a_full_disk_has_no_room_for_the_truth(
+    simulate_night: SimulateNight, tiny_disk: Callable[[int], Path]
+) -> None:
+    disk = tiny_disk(1_300_000)
+    (disk / "filler").write_bytes(bytes(os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize))
+    night = simulate_night(missing=TWO_SUBBANDS)
+    for path in night.files:
+        (disk / "night").mkdir(exist_ok=True)
+        (disk / "night" / Path(path).name).symlink_to(path)  # nothing else is left to write
+    (disk / "night" / "truth.ecsv").symlink_to(night.truth_path)
+    with pytest.raises(TransientError, match="cannot write the truth") as caught:
+        simulate_night(output_dir=disk / "night", missing=TWO_SUBBANDS)
+    assert caught.value.reason == "disk_full"
+    assert not (disk / "night" / "sources.ecsv").exists()
+
+
+@pytest.mark.fault
+def test_two_simulations_do_not_write_to_one_place_at_once(
+    simulate_night: SimulateNight, tmp_path: Path
+) -> None:
+    options = {"output_dir": tmp_path / "night", "missing": TWO_SUBBANDS}
+    night = simulate_night(**options)
+    Path(night.files[0]).unlink()
+    with hold_existing(Path(night.truth_path)), pytest.raises(TransientError) as caught:
+        simulate_night(**options)
+    assert caught.value.reason == "simulation_runs"
+    assert not Path(night.files[0]).exists()
+    assert simulate_night(**options).written == 1
 
 
 @pytest.mark.fault
