@@ -106,6 +106,34 @@ def meridian_icrs_deg(dec_deg: float, jd_utc: float) -> tuple[float, float]:
     return float(np.rad2deg(ra) % 360.0), float(np.rad2deg(dec))
 
 
+def pole_of_date(jd_utc: float) -> Floats:
+    """Direction of the pole from which declinations of date are counted.
+
+    Parameters
+    ----------
+    jd_utc : float
+        Julian date (UTC).
+
+    Returns
+    -------
+    ndarray of float64, shape (3,)
+        Unit vector of the Earth's (ITRF) axis in the axes of the ICRS (ERFA ``c2t06a``); polar
+        motion takes it 0.4 arcsec off the celestial pole.
+
+    Raises
+    ------
+    InputError
+        If the Earth orientation tables do not cover the time.
+    """
+    import erfa
+
+    when = np.float64(jd_utc)
+    utc1, utc2, dut1_s = _epoch(when)
+    tt = erfa.taitt(*erfa.utctai(utc1, utc2))
+    ut1 = erfa.utcut1(utc1, utc2, dut1_s)
+    return np.asarray(erfa.c2t06a(*tt, *ut1, *_polar_motion(when))[2])
+
+
 def apparent_sidereal_time_rad(jd_utc: Floats) -> Floats:
     """Local apparent sidereal time at the site.
 

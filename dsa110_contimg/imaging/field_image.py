@@ -23,7 +23,7 @@ from dsa110_contimg.imaging.models import CleanOptions
 from dsa110_contimg.imaging.weighting import imaging_weight
 from dsa110_contimg.instrument import PRIMARY_BEAM_FWHM_DEG, REFERENCE_FREQ_HZ, SPEED_OF_LIGHT_M_S
 from dsa110_contimg.visibilities.cells import Cells
-from dsa110_contimg.visibilities.directions import source_directions
+from dsa110_contimg.visibilities.directions import frame_turn, source_directions
 from dsa110_contimg.visibilities.models import MsInfo, SpwInfo
 from dsa110_contimg.visibilities.primary_beam import source_response
 
@@ -71,7 +71,7 @@ class FieldImager:
     """
 
     def __init__(self, info: MsInfo):
-        self._info = info
+        self._info, self._turn = info, frame_turn(info)
         self._windows: list[tuple[SpwInfo, _Samples]] = []
 
     def add(self, spw: SpwInfo, cells: Cells, left: npt.NDArray[np.complex64]) -> None:
@@ -95,7 +95,7 @@ class FieldImager:
         n_cells = np.diff(arrays.start)
         number = np.arange(len(used)) - np.repeat(arrays.start[:-1], n_cells)
         freq_hz = np.repeat(arrays.freq_hz, n_cells) + number * np.repeat(arrays.step_hz, n_cells)
-        uvw_waves = np.repeat(arrays.uvw_m, n_cells, axis=0)[used]
+        uvw_waves = np.repeat(arrays.uvw_m @ self._turn.T, n_cells, axis=0)[used]
         uvw_waves *= (freq_hz[used] / SPEED_OF_LIGHT_M_S)[:, None]
         samples = _Samples(
             uvw_waves, arrays.vis[used], left, (weight / variance).astype(np.float32)
@@ -183,7 +183,7 @@ def _narrow_axis_rad(samples: _Samples) -> float:
 def _reach(sources: Sequence[Source], info: MsInfo, freq_hz: float) -> float:
     """Largest direction cosine that the image must hold."""
     half_power_deg = PRIMARY_BEAM_FWHM_DEG / 2.0 * REFERENCE_FREQ_HZ / freq_hz
-    directions = np.abs(source_directions(sources, info)[:, :2])
+    directions = np.abs((source_directions(sources, info) @ frame_turn(info).T)[:, :2])
     return float(max(np.sin(np.deg2rad(half_power_deg)), directions.max(initial=0.0)))
 
 

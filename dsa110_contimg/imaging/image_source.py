@@ -25,6 +25,7 @@ from dsa110_contimg.stages import StageClock
 from dsa110_contimg.storage.ms_access import exclusive_ms
 from dsa110_contimg.storage.publish import check_target, publish_tree
 from dsa110_contimg.storage.sandbox import open_sandbox
+from dsa110_contimg.visibilities.directions import require_catalogue_frame, require_off_pole
 from dsa110_contimg.visibilities.models import MsInfo, SpwInfo
 from dsa110_contimg.visibilities.ms_info import read_ms_info, select_spws
 from dsa110_contimg.visibilities.primary_beam import check_in_field
@@ -83,6 +84,9 @@ def image_source(options: ImageSourceOptions) -> SourceResult:
     find_neighbours(options, options.source)
     spws = select_spws(info, options.spws, options.max_spws)
     check_in_field(options.source, info)
+    require_off_pole(info)
+    if options.private_copy is None:
+        require_catalogue_frame(options.source, info)
     provenance = _provenance(options)
     target = options.products_dir / options.source.name
     result = _earlier_result(target, options, provenance)

@@ -17,8 +17,9 @@ from dsa110_contimg.provenance import Provenance
 from dsa110_contimg.stages import StageClock
 from dsa110_contimg.storage.ms_access import canonical_ms, exclusive_ms
 from dsa110_contimg.storage.ms_change import require_whole
+from dsa110_contimg.visibilities.directions import uvw_rotation
 from dsa110_contimg.visibilities.models import MsInfo, SpwInfo
-from dsa110_contimg.visibilities.window import Window, average_window, read_window, uvw_rotation
+from dsa110_contimg.visibilities.window import Window, average_window, read_window
 
 
 class StampWork(Model):
@@ -178,12 +179,7 @@ class _Store:
         self._averaging = options.private_copy
         self._visibilities = visibilities
         self._copy: PrivateCopy | None = None
-        self._rotation = uvw_rotation(
-            from_ra_deg=info.center_ra_deg,
-            from_dec_deg=info.center_dec_deg,
-            to_ra_deg=options.source.ra_deg,
-            to_dec_deg=options.source.dec_deg,
-        )
+        self._rotation = uvw_rotation(info, options.source)
         if self._averaging is not None and options.backend is not Backend.DUCC0:
             path = work.scratch_dir / "private.ms"
             self._copy = PrivateCopy(path, original=ms_path, source=options.source)

@@ -36,6 +36,7 @@ from dsa110_contimg.photometry.models import BinningOptions, Photometry, SourceR
 from dsa110_contimg.storage.ms_access import exclusive_ms
 from dsa110_contimg.storage.publish import publish_tree
 from dsa110_contimg.storage.sandbox import open_sandbox
+from dsa110_contimg.visibilities.directions import require_off_pole
 from dsa110_contimg.visibilities.known_sources import other_sources, problem_of
 from dsa110_contimg.visibilities.models import MsInfo, SpwInfo
 from dsa110_contimg.visibilities.ms_info import read_ms_info, select_spws
@@ -185,7 +186,13 @@ def model_of_field(options: MeasureOptions, info: MsInfo) -> list[Source]:
         The targets in the field and the other sources that are not one of them and that the
         primary beam reaches, by name: the fit does not depend on who asked in which order. A
         known source that has the name of a target elsewhere gets another one.
+
+    Raises
+    ------
+    InputError
+        If the phase centre is too near the pole.
     """
+    require_off_pole(info)
     targets = [source for source in options.sources if problem_of(source, info) is None]
     names = {source.name for source in options.sources}
     others = [

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from dsa110_contimg.astrometry import meridian_icrs_deg, observed_ha_dec
 from dsa110_contimg.catalog.sources import Source, position_name
+from dsa110_contimg.errors import InputError
 from dsa110_contimg.instrument import primary_beam_attenuation
 
 Floats = npt.NDArray[np.float64]
@@ -164,8 +165,19 @@ def default_field(
     -------
     targets, field : list of Source
         What to image, and what is there besides.
+
+    Raises
+    ------
+    InputError
+        If the field would reach beyond the pole.
     """
     center = meridian_icrs_deg(dec_deg, mid_jd)
+    if abs(center[1]) + _FIELD_HALF_HEIGHT_DEG > 90.0:
+        raise InputError(
+            f"the default field at declination {dec_deg} deg would reach beyond the pole",
+            reason="field_beyond_the_pole",
+            remedy="give the sky as a catalogue (--sources)",
+        )
     targets = [
         _source_at(center, east, north, flux_jy, index) for east, north, flux_jy, index in _TARGETS
     ]

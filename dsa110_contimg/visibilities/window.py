@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from dsa110_contimg.errors import ScienceQualityError
 from dsa110_contimg.instrument import SPEED_OF_LIGHT_M_S
-from dsa110_contimg.visibilities.directions import uvw_axes
 from dsa110_contimg.visibilities.flags_kernel import apply_flags
 from dsa110_contimg.visibilities.models import Averaging, MsInfo, SpwInfo
 from dsa110_contimg.visibilities.ms_info import open_table
@@ -35,9 +34,9 @@ class Window:
     spw : SpwInfo
         The window.
     freqs_hz : ndarray of float64, shape (nchan,)
-        Channel centres.
+        Channel centres, ascending.
     widths_hz : ndarray of float64, shape (nchan,)
-        Channel widths.
+        Channel widths, positive.
     time_mjd_s : ndarray of float64, shape (nrow,)
         Centre of the integration, MJD in seconds.
     interval_s : ndarray of float64, shape (nrow,)
@@ -125,10 +124,13 @@ def read_window(
             raise ScienceQualityError(
                 "no visibility is left: all are flagged or not finite", reason="all_flagged"
             )
+        order = np.argsort(freqs_hz)
+        if np.any(np.diff(order) < 0):  # gridders want channels to ascend
+            data, weight = data[:, order], weight[:, order]
         return Window(
             spw=spw,
-            freqs_hz=freqs_hz,
-            widths_hz=widths_hz,
+            freqs_hz=freqs_hz[order],
+            widths_hz=np.abs(widths_hz[order]),
             time_mjd_s=_get(ms, "TIME", rows),
             interval_s=_get(ms, "INTERVAL", rows),
             antenna1=antenna1,
@@ -137,26 +139,6 @@ def read_window(
             data=data,
             weight=weight,
         )
-
-
-def uvw_rotation(
-    *, from_ra_deg: float, from_dec_deg: float, to_ra_deg: float, to_dec_deg: float
-) -> FloatArray:
-    """Make the matrix that turns UVW for one phase centre into UVW for another.
-
-    Parameters
-    ----------
-    from_ra_deg, from_dec_deg : float
-        Old phase centre in degrees.
-    to_ra_deg, to_dec_deg : float
-        New phase centre in degrees, in the same frame.
-
-    Returns
-    -------
-    ndarray of float64, shape (3, 3)
-        ``uvw_new = rotation @ uvw_old``.
-    """
-    return uvw_axes(to_ra_deg, to_dec_deg) @ uvw_axes(from_ra_deg, from_dec_deg).T
 
 
 def channel_step_hz(window: Window) -> float:
@@ -170,7 +152,7 @@ def channel_step_hz(window: Window) -> float:
     Returns
     -------
     float
-        In Hz; negative if frequencies descend.
+        In Hz.
 
     Raises
     ------
@@ -219,7 +201,7 @@ def average_window(window: Window, rotation: FloatArray, options: Averaging) -> 
     window : Window
         As read.
     rotation : ndarray of float64, shape (3, 3)
-        From the UVW frame of the window to that of the new centre; see `uvw_rotation`.
+        From the UVW frame of the window to that of the new centre; see `directions.uvw_rotation`.
     options : Averaging
         How much to average.
 

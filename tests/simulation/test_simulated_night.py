@@ -251,6 +251,19 @@ def test_another_night_in_the_same_directory_is_refused(
     assert digests(simulate_night(**options)) == before
 
 
+def test_the_default_field_does_not_reach_beyond_the_pole(
+    simulate_night: SimulateNight, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="beyond the pole") as caught:
+        simulate_night(output_dir=tmp_path / "night", dec_deg=90.0)
+    assert caught.value.reason == "field_beyond_the_pole"
+    polar = Source(name="polar", ra_deg=10.0, dec_deg=89.9, flux_jy=1.0)
+    night = simulate_night(
+        output_dir=tmp_path / "night", dec_deg=90.0, sources=(polar,), missing=TWO_SUBBANDS
+    )
+    assert night.written
+
+
 def test_a_directory_with_something_else_is_refused(
     simulate_night: SimulateNight, tmp_path: Path
 ) -> None:

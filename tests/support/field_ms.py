@@ -11,13 +11,20 @@ from casacore.tables import table
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.conversion.direct_subband import DirectSubbandWriter
 from dsa110_contimg.instrument import primary_beam_attenuation
-from dsa110_contimg.simulation.night import SimulationOptions, simulate
+from dsa110_contimg.simulation.night import DEFAULT_DEC_DEG, SimulationOptions, simulate
 from dsa110_contimg.visibilities.ms_info import read_ms_info
 
 SPEED_OF_LIGHT_M_S = 299792458.0
 
 
-def make_ms(root: Path, sources: Sequence[Source], n_antennas: int, sefd_jy: float) -> Path:
+def make_ms(
+    root: Path,
+    sources: Sequence[Source],
+    n_antennas: int,
+    sefd_jy: float,
+    *,
+    dec_deg: float = DEFAULT_DEC_DEG,
+) -> Path:
     """Simulate and convert a group of 16 windows."""
     night = simulate(
         SimulationOptions(
@@ -25,6 +32,7 @@ def make_ms(root: Path, sources: Sequence[Source], n_antennas: int, sefd_jy: flo
             n_antennas=n_antennas,
             sefd_jy=sefd_jy,
             sources=tuple(sources),
+            dec_deg=dec_deg,
             jitter=False,
         )
     )

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 from casacore.tables import table
 from support.point_source import TARGET
 
 from dsa110_contimg.errors import ScienceQualityError
+from dsa110_contimg.imaging.image_source import image_source
+from dsa110_contimg.imaging.models import CleanOptions, ImageSourceOptions
 from dsa110_contimg.instrument import SPEED_OF_LIGHT_M_S
+from dsa110_contimg.storage.files import make_writable
+from dsa110_contimg.visibilities.directions import uvw_axes, uvw_rotation
 from dsa110_contimg.visibilities.models import Averaging
 from dsa110_contimg.visibilities.ms_info import read_ms_info
 from dsa110_contimg.visibilities.primary_beam import source_response
@@ -16,10 +23,9 @@ from dsa110_contimg.visibilities.window import (
     Window,
     average_window,
     read_window,
-    uvw_rotation,
 )
 
-pytestmark = pytest.mark.casa
+pytestmark = [pytest.mark.casa, pytest.mark.usefixtures("private_places")]
 
 SPW = 8
 
@@ -35,12 +41,8 @@ def window(point_source_ms, info) -> Window:
 
 
 def to_target(info, ra_deg=TARGET.ra_deg, dec_deg=TARGET.dec_deg):
-    return uvw_rotation(
-        from_ra_deg=info.center_ra_deg,
-        from_dec_deg=info.center_dec_deg,
-        to_ra_deg=ra_deg,
-        to_dec_deg=dec_deg,
-    )
+    """By the textbook; `directions.uvw_rotation` allows for the moving Earth as well."""
+    return uvw_axes(ra_deg, dec_deg) @ uvw_axes(info.center_ra_deg, info.center_dec_deg).T
 
 
 def weighted_mean(window: Window) -> complex:
@@ -72,12 +74,11 @@ def test_window_is_what_the_table_holds(point_source_ms, window):
 
 
 def test_rotation_is_a_rotation_that_takes_w_to_the_source(info):
-    rotation = to_target(info)
-    assert rotation @ rotation.T == pytest.approx(np.eye(3), abs=1e-14)
+    rotation = uvw_rotation(info, TARGET)
+    # Aberration and the frame's turn: half an arcsec for a source a degree away.
+    assert rotation == pytest.approx(to_target(info), abs=1e-4)
+    assert rotation @ rotation.T == pytest.approx(np.eye(3), abs=1e-10)
     assert np.linalg.det(rotation) == pytest.approx(1.0)
-    assert to_target(info, info.center_ra_deg, info.center_dec_deg) == pytest.approx(
-        np.eye(3), abs=1e-14
-    )
 
 
 @pytest.mark.parametrize("averaging", [(1, 1), (12, 4), (48, 24), (7, 5)])
@@ -173,3 +174,41 @@ def test_a_window_without_good_data_is_refused(own_ms, info, by):
     with pytest.raises(ScienceQualityError) as caught:
         read_window(own_ms, info, info.spws[SPW])
     assert caught.value.reason == "all_flagged"
+
+
+def test_descending_channels_are_sorted(point_source_ms, window, tmp_path):
+    """As pyuvdata writes the files of this telescope: all that comes after takes them ascending."""
+    ms = Path(shutil.copytree(point_source_ms, tmp_path / "descending.ms"))
+    make_writable(ms)
+    with table(str(ms / "SPECTRAL_WINDOW"), readonly=False, ack=False) as windows:
+        windows.putcell("CHAN_FREQ", SPW, windows.getcell("CHAN_FREQ", SPW)[::-1])
+        windows.putcell("CHAN_WIDTH", SPW, -windows.getcell("CHAN_WIDTH", SPW))
+    with table(str(ms), readonly=False, ack=False) as main:
+        rows = main.selectrows(np.flatnonzero(main.getcol("DATA_DESC_ID") == SPW))
+        for column in ("DATA", "FLAG"):
+            rows.putcol(column, rows.getcol(column)[:, ::-1])
+        flag = rows.getcol("FLAG")
+        flag[:, :3] = True  # the three highest channels
+        rows.putcol("FLAG", flag)
+    info = read_ms_info(ms)
+    found = read_window(ms, info, info.spws[SPW])
+    assert np.array_equal(found.freqs_hz, window.freqs_hz)
+    assert np.array_equal(found.widths_hz, window.widths_hz)
+    assert np.array_equal(found.data[:, :-3], window.data[:, :-3])
+    assert np.array_equal(found.weight[:, :-3], window.weight[:, :-3])
+    assert not found.weight[:, -3:].any()
+    imaging = {
+        "ms_path": ms,
+        "source": TARGET,
+        "spws": (SPW,),
+        "clean": CleanOptions(image_size_px=128),
+    }
+    for backend in ("ducc0", "tclean"):
+        result = image_source(
+            ImageSourceOptions.model_validate(
+                {**imaging, "backend": backend, "products_dir": tmp_path / backend}
+            )
+        )
+        assert result.success, result.error
+        truth_jy = float(TARGET.flux_at(result.spws[0].freq_hz))
+        assert result.spws[0].flux_jy == pytest.approx(truth_jy, rel=0.01)
