@@ -166,21 +166,21 @@ def solved_by_command(
 ) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """A work directory, and what ``solve`` said that put other solutions of a transit there.
 
-    With delays, a reference antenna that was asked for, and two sources, one without flux.
+    With delays, a reference antenna that was asked for, and the work directory's two sources, one
+    without flux.
     """
+    from astropy.table import Table
     from support.calibrator_transits import run_command
 
     work_dir = tmp_path_factory.mktemp("solved_by_command")
-    sources = work_dir / "sources.csv"
     near_deg = transits.calibrators[transits.before].ra_deg + 0.5
-    sources.write_text(
-        f"name,ra_deg,dec_deg,flux_jy\nnear,{near_deg},54.6,0.001\nunknown,120.0,54.0,\n"
-    )
+    text = f"name,ra_deg,dec_deg,flux_jy\nnear,{near_deg},54.6,0.001\nunknown,120.0,54.0,\n"
+    Table.read(text, format="csv").write(work_dir / "sources.ecsv", format="ascii.ecsv")
     return work_dir, run_command(
         transits,
         work_dir,
         *("solve", transits.before, "--calibrators", transits.catalogue, "--work-dir", work_dir),
-        *("--sources", sources, "--refant", "33", "--solve-delay", "--json"),
+        *("--refant", "33", "--solve-delay", "--json"),
     )
 
 

@@ -29,6 +29,7 @@ from dsa110_contimg.storage.ms_change import Change, read_change
 from dsa110_contimg.storage.ms_work import MsWorkOptions
 from dsa110_contimg.storage.publish import publish_tree
 from dsa110_contimg.storage.sandbox import open_sandbox
+from dsa110_contimg.visibilities.directions import require_off_pole
 from dsa110_contimg.visibilities.known_sources import other_sources
 from dsa110_contimg.visibilities.models import MsInfo
 from dsa110_contimg.visibilities.ms_info import describe_ms, read_antennas, read_ms_info
@@ -105,6 +106,7 @@ def solve_ms(options: SolveOptions) -> SolutionSet:
     # Solutions are of the data as observed, also where others have been applied to them.
     info = read_ms_info(ms_path).model_copy(update={"data_column": "DATA"})
     check_in_field(options.calibrator, info)
+    require_off_pole(info)
     _check_refant(options)
     transit = _describe(ms_path, info, options.calibrator)
     registry = Registry(options.registry_url)
@@ -235,7 +237,7 @@ def _solve(
             log_path=options.find_log(options.solutions_dir, transit.set_id),
             scratch_dir=scratch,
         )
-        solutions, faults = _judge(options, transit, info, solved, provenance, tree)
+        solutions, faults = _judge(options, transit, info, solved, key.others, provenance, tree)
         if faults:
             target = set_dir(options.solutions_dir, transit.set_id, is_refused=True)
         solutions = solutions.model_copy(
@@ -251,6 +253,7 @@ def _judge(
     transit: SolvedTransit,
     info: MsInfo,
     solved: Solved,
+    others: list[Source],
     provenance: Provenance,
     tree: Path,
 ) -> tuple[SolutionSet, list[str]]:
@@ -278,7 +281,7 @@ def _judge(
         refant=refant,
         directory=str(tree),
         tables=tables,
-        notes=_note(solved, refant, options.strategy.refant),
+        notes=_note(solved, refant, options.strategy.refant) + _note_model(others),
         provenance=provenance,
     )
     return solutions, faults
@@ -297,6 +300,18 @@ def _judge_tables(
         tables.append(CalTable(kind=kind, name=kind.value, files=files, quality=quality, plot=plot))
         faults += find_faults(kind, quality, limits)
     return tables, faults
+
+
+def _note_model(others: list[Source]) -> list[str]:
+    """Say what the model lacks, if it is the calibrator alone."""
+    if others:
+        return []
+    lacking = (
+        "the model is the calibrator alone: the field's other sources bias gains and flux scale, "
+        "by per cents where they are bright; name them with --sources, or in the settings "
+        "sources_file or field_model_file"
+    )
+    return [lacking]
 
 
 def _note(solved: Solved, refant: str, wanted: str | None) -> list[str]:

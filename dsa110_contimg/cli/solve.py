@@ -51,7 +51,10 @@ def solve(
         typer.Option(
             metavar="FILE",
             help="Table (ECSV, CSV, VOTable, FITS) with the columns name, ra_deg, dec_deg, flux_jy "
-            "and optionally spectral_index: the field's other sources, which go into the model.",
+            "and optionally spectral_index: the field's other sources, which go into the model. "
+            "Default: the settings sources_file and field_model_file; the catalogue's other "
+            "calibrators go in anyway.",
+            show_default=False,
         ),
     ] = None,
     solve_delay: Annotated[
@@ -98,11 +101,12 @@ def solve(
     from dsa110_contimg.calibration.solve_work import SolveStrategy
 
     settings = settings_for(work_dir)
-    chosen = _choose_calibrator(ms, calibrator, calibrators or settings.calibrators_path, settings)
+    calibrators = calibrators or settings.calibrators_path
+    chosen = _choose_calibrator(ms, calibrator, calibrators, settings)
     options = SolveOptions(
         ms_path=ms,
         calibrator=chosen,
-        known_sources=[] if sources is None else _read_known(sources),
+        known_sources=_read_known(settings, sources, calibrators),
         solutions_dir=settings.calibration_dir,
         registry_url=settings.registry_url,
         strategy=SolveStrategy(solve_delay=solve_delay, refant=refant),
@@ -151,16 +155,16 @@ def _choose_calibrator(
     return transit.calibrator
 
 
-def _read_known(path: Path) -> list[Source]:
-    """Read the field's sources; one without a flux density is of no use in a model."""
-    from dsa110_contimg.catalog.sources import read_sources
+def _read_known(settings: Settings, sources: Path | None, calibrators: Path) -> list[Source]:
+    """Read all known sources; one without a flux density is of no use in a model."""
+    from dsa110_contimg.catalog.known import read_known_sources
 
-    found = read_sources(path)
+    found = read_known_sources(settings, sources_file=sources, calibrators_file=calibrators)
     known = [source for source in found if source.flux_jy is not None]
     if len(known) < len(found):
         say(
-            f"warning: {len(found) - len(known)} source(s) of {path} have no flux density and are "
-            "left out of the model"
+            f"warning: {len(found) - len(known)} known source(s) have no flux density and are left "
+            "out of the model"
         )
     return known
 

@@ -328,19 +328,9 @@ def known_sources(request: ImageRequest) -> list[Source]:
     InputError
         If a catalogue that is named cannot be read.
     """
-    from dsa110_contimg.catalog.calibrators import read_calibrators
-    from dsa110_contimg.catalog.sources import read_sources
+    from dsa110_contimg.catalog.known import read_known_sources
 
-    settings = get_settings()
-    known: dict[str, Source] = {}
-    if settings.calibrators_path.exists():
-        known |= {source.name: source for source in read_calibrators(settings.calibrators_path)}
-    catalogues = [path for path in (request.sources_file, settings.field_model_file) if path]
-    if request.sources_file is None and settings.sources_path.exists():
-        # Sources typed in by hand need no catalogue; one that is named must be there.
-        catalogues.append(settings.sources_path)
-    known |= {source.name: source for path in catalogues for source in read_sources(path)}
-    return list(known.values())
+    return read_known_sources(get_settings(), sources_file=request.sources_file)
 
 
 def span_log() -> Path:

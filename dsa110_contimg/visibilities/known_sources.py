@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import InputError
 from dsa110_contimg.visibilities.models import MsInfo
 from dsa110_contimg.visibilities.primary_beam import MIN_RESPONSE, check_in_field, mean_responses
+
+if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
 
 _SAME_SOURCE_ARCSEC = 3.0
 """A catalogue's position of a target may differ so much from the one that was asked for: a tenth
@@ -56,8 +60,9 @@ def other_sources(known: Sequence[Source], targets: Sequence[Source], info: MsIn
     Returns
     -------
     list of Source
-        Those within the tenth contour of the primary beam, or bright enough beyond it. One
-        with the name of a target, but another position, is another source.
+        Those within the tenth contour of the primary beam, or bright enough beyond it; of
+        entries at one position the first. One with the name of a target, but another position,
+        is another source.
     """
     freq_hz = sum(spw.freq_hz for spw in info.spws) / len(info.spws)
     responses = mean_responses(known, info, freq_hz)
@@ -70,7 +75,19 @@ def other_sources(known: Sequence[Source], targets: Sequence[Source], info: MsIn
             and response * float(source.flux_at(freq_hz)) >= _MIN_APPARENT_JY
         )
     ]
-    return _without_targets(others, targets)
+    return _without_repeats(_without_targets(others, targets))
+
+
+def _without_repeats(sources: list[Source]) -> list[Source]:
+    """Keep the first of the entries that several catalogues have for one source."""
+    if not sources:
+        return sources
+    from astropy import units
+
+    places = _positions(sources)
+    first, second, _, _ = places.search_around_sky(places, _SAME_SOURCE_ARCSEC * units.arcsec)
+    repeated = set(second[first < second].tolist())
+    return [source for number, source in enumerate(sources) if number not in repeated]
 
 
 def _without_targets(others: list[Source], targets: Sequence[Source]) -> list[Source]:
@@ -78,11 +95,14 @@ def _without_targets(others: list[Source], targets: Sequence[Source]) -> list[So
     if not others or not targets:
         return others
     from astropy import units
-    from astropy.coordinates import SkyCoord
 
-    def positions(sources: Sequence[Source]) -> SkyCoord:
-        return SkyCoord([s.ra_deg for s in sources], [s.dec_deg for s in sources], unit="deg")
-
-    apart = positions(others).match_to_catalog_sky(positions(targets))[1]
+    apart = _positions(others).match_to_catalog_sky(_positions(targets))[1]
     is_other = apart > _SAME_SOURCE_ARCSEC * units.arcsec
     return [source for source, keep in zip(others, is_other, strict=True) if keep]
+
+
+def _positions(sources: Sequence[Source]) -> SkyCoord:
+    """Collect the positions of sources."""
+    from astropy.coordinates import SkyCoord
+
+    return SkyCoord([s.ra_deg for s in sources], [s.dec_deg for s in sources], unit="deg")

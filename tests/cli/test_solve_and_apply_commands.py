@@ -23,6 +23,7 @@ def test_solve_finds_the_calibrator_and_what_is_there_already(transits, tmp_path
     first, *lines = done.stdout.splitlines()
     assert first.startswith(f"{found.set_id}: {found.calibrator}, 8.78 Jy at mid-band, 12 antennas")
     assert first.endswith(f"reference antenna {found.refant}")
+    assert any(line.startswith("the model is the calibrator alone") for line in lines)
     rows = {line.split()[0]: line.split()[1:] for line in lines if line.split()}
     for one in found.tables:
         quality = one.quality
@@ -52,11 +53,12 @@ def test_solve_as_json(transits, tmp_path):
 def test_solve_with_the_options_of_the_command_line(transits, solved_by_command, delayed):
     work_dir, done = solved_by_command
     assert done.returncode == 0
-    assert "1 source(s)" in done.stderr
+    assert "1 known source(s) have no flux density" in done.stderr
     assert delayed.refant == "33"
     assert [table.kind for table in delayed.tables] == ["delay", "bandpass", "gain"]
     assert Path(delayed.directory).is_relative_to(work_dir / "calibration")
     assert [one["name"] for one in delayed.provenance.options["others"]] == ["near"]
+    assert not any("the calibrator alone" in note for note in delayed.notes)
     listed = run_command(transits, work_dir, "calibrations", "--work-dir", work_dir)
     assert delayed.set_id in listed.stdout
     assert "nan" not in listed.stdout
