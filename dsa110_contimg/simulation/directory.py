@@ -191,7 +191,7 @@ def require_space(out: Path, n_files: int, bytes_per_file: int) -> None:
     free = shutil.disk_usage(out).free
     if free < needed:
         raise TransientError(
-            f"{out} has {free / 1e9:.2f} GB free, and {n_files} files need {needed / 1e9:.2f} GB",
+            f"{out} has {free / 1e9:.3g} GB free, and {n_files} files need {needed / 1e9:.3g} GB",
             reason="no_space",
             remedy="simulate fewer groups or antennas, or elsewhere",
         )
