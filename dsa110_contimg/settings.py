@@ -32,6 +32,8 @@ from dsa110_contimg.setting_sources import (
 TRANSIT_SCHEDULE: Final = "transit"
 """Stands in `Settings.schedule` in the place of a cron expression."""
 
+_CRON: Final = r"[\w*/,#?-]+"
+_SCHEDULE: Final = rf"^(|{TRANSIT_SCHEDULE}|@[a-z]+|{_CRON}( +{_CRON}){{4,5}})$"
 _MAIL: Final = r"[^\s,:/@]+@[^\s,:/@]+"
 ALERT_TO_PATTERN: Final = rf"smtp:{_MAIL}(,{_MAIL})*|slack|webhook(:[\w./~-]+)?"
 """What `Settings.alert_to` may be: nothing that could hold a password."""
@@ -95,6 +97,7 @@ class Settings(BaseSettings):
 
     schedule: str = Field(
         "0 0 * * *",
+        pattern=_SCHEDULE,
         description="Cron expression (UTC) by which nightly_transit runs for the day before; "
         "'transit': by the transits of schedule_ra_deg; empty: only by hand.",
     )

@@ -46,6 +46,8 @@ def refusal() -> str:
         ('flagger = "hush4711"', ["flagger (dsa110-contimg.toml)", "'casa' or 'aoflagger'"]),
         ('catchup_from = "hush4711"', ["catchup_from", "a valid date"]),
         ('work_dir = ""', ["work_dir", "a path may not be empty"]),
+        ('schedule = "hush4711"', ["schedule (dsa110-contimg.toml)", "Cron expression"]),
+        ('alert_to = "hush4711"', ["alert_to (dsa110-contimg.toml)", "smtp:ADDRESS"]),
         ('schedule = "transit"', ["the schedule 'transit' needs schedule_ra_deg"]),
         ("work_dir = /hush4711", ["dsa110-contimg.toml is not TOML", "line 1", "in quotes"]),
         ('settle_s = "x"\nlow_disk_gb = "y"', ["settle_s", "low_disk_gb"]),

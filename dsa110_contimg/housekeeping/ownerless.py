@@ -82,12 +82,12 @@ def _sweep_sandboxes(root: Path, broom: Broom) -> None:
     except OSError as error:
         broom.problems.append(f"cannot look into {root}: {error}")
         return
-    locks = {name for name in names if name.endswith(".lock")}
-    for sandbox in (root / name.removesuffix(".lock") for name in sorted(locks)):
-        broom.sweep(_sandbox(sandbox))
-    for name in names:
-        is_one = SANDBOX_NAME.fullmatch(name) and (root / name).is_dir()
-        if is_one and f"{name}.lock" not in locks and (root / name).exists():
+    # Other programs may have locks there: a directory of a team, or tmpfs itself.
+    sandboxes = {name.removesuffix(".lock") for name in names}
+    for name in sorted(filter(SANDBOX_NAME.fullmatch, sandboxes)):
+        if f"{name}.lock" in names:
+            broom.sweep(_sandbox(root / name))
+        elif (root / name).is_dir():
             broom.sweep(_sandbox_without_lock(root / name))
 
 

@@ -85,6 +85,14 @@ def test_sandbox_whose_lock_somebody_removed_is_left_to_a_person(house: House) -
     assert (sandbox / "deep" / "file").exists()
 
 
+def test_what_other_programs_lock_in_a_root_is_left_alone(house: House) -> None:
+    database = make_tree(house.root / "tmpfs" / "database")
+    database.with_suffix(".lock").touch()
+    assert house.tidy().findings == []
+    assert (database / "deep" / "file").exists()
+    assert database.with_suffix(".lock").exists()
+
+
 @pytest.mark.parametrize(
     ("target", "leftover"),
     [
