@@ -19,9 +19,9 @@ def test_sandboxes_and_their_owners(settings: Settings) -> None:
     """Asking does not take the owner's lock, nor the one of the dead."""
     settings.sandbox_root.mkdir(parents=True)
     orphan = settings.sandbox_root / "2026-01-25T02:41:07_deadbeef"
-    orphan.mkdir()
-    sandbox_lock_path(orphan).touch()
     with open_sandbox("2026-01-25T02:46:17", settings.sandbox_roots, 1) as sandbox:
+        orphan.mkdir()
+        sandbox_lock_path(orphan).touch()
         (sandbox.path / "data").write_bytes(b"x" * 100_000)
         found = {Path(one.path).name: one for one in look_at_machine(settings).sandboxes}
     assert found.keys() == {orphan.name, sandbox.path.name}
