@@ -38,6 +38,21 @@ class InputFile(Model):
     mtime_ns: int
     """Modification time, nanoseconds since 1970."""
 
+    def is_unchanged(self, other: InputFile) -> bool:
+        """Say whether another look at the same file, by whatever path, found it the same.
+
+        Parameters
+        ----------
+        other : InputFile
+            The other description.
+
+        Returns
+        -------
+        bool
+            Whether size and modification time agree.
+        """
+        return (self.size_bytes, self.mtime_ns) == (other.size_bytes, other.mtime_ns)
+
 
 class Provenance(Model):
     """The record that every product carries."""

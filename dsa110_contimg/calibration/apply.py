@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 from pydantic import Field
 
@@ -19,25 +18,18 @@ from dsa110_contimg.calibration.models import (
     ValidityRules,
 )
 from dsa110_contimg.calibration.need import describe_need
-from dsa110_contimg.calibration.record import read_calibration
 from dsa110_contimg.calibration.registry import Registry
 from dsa110_contimg.calibration.selection import choose_verified
+from dsa110_contimg.calibration.snapshot import MsSnapshot, hold_ms
 from dsa110_contimg.calibration.verify import verify_tables
 from dsa110_contimg.casa.door import run_in_casa
 from dsa110_contimg.errors import InputError, ScienceQualityError
-from dsa110_contimg.flagging.models import FlagRecord
 from dsa110_contimg.provenance import make_provenance
 from dsa110_contimg.settings import get_settings
-from dsa110_contimg.storage.ms_access import canonical_ms, exclusive_ms
-from dsa110_contimg.storage.ms_change import (
-    Change,
-    changing_ms,
-    ms_created,
-    read_change,
-)
+from dsa110_contimg.storage.ms_access import canonical_ms
+from dsa110_contimg.storage.ms_change import Change, changing_ms
 from dsa110_contimg.storage.ms_work import MsWorkOptions
 from dsa110_contimg.storage.sandbox import open_sandbox
-from dsa110_contimg.visibilities.ms_info import describe_ms, read_ms_info
 
 _SCRATCH_BYTES = 128 << 20
 
@@ -88,42 +80,42 @@ def apply_calibration(options: ApplyOptions) -> CalibrationRecord:
     """
     start = time.perf_counter()
     ms_path = canonical_ms(options.ms_path)
-    need = describe_need(ms_path)
-    plan = plan_application(_choose(options, need))
-    applied = [
-        _remember(solutions, hours)
-        for solutions, hours in zip(plan.choice.sets, plan.choice.hours, strict=True)
-    ]
-    with exclusive_ms(
+    with hold_ms(
         ms_path,
         options.purpose or f"calibrating {ms_path.name}",
         timeout_s=options.lock_timeout_s,
         access_log=options.access_log,
         writable=True,
-    ):
-        flags = read_change(ms_path, Change.FLAGGING, FlagRecord)
-        if flags is None:
-            raise InputError(
-                f"{ms_path} has not been flagged", reason="not_flagged", remedy="flag it first"
-            )
-        record = None if options.reprocess else read_calibration(ms_path)
+    ) as snapshot:
+        need = describe_need(snapshot)
+        # This may wait for a set that is solved anew: its solve has its own MS by then.
+        plan = plan_application(_choose(options, need))
+        applied = [
+            _remember(solutions, hours)
+            for solutions, hours in zip(plan.choice.sets, plan.choice.hours, strict=True)
+        ]
+        record = None if options.reprocess else snapshot.calibration
         skipped = record is not None and record.applied == applied
         if record is None or not skipped:
-            record = _apply(options, need, plan, applied, flags)
+            record = _apply(options, snapshot, need, plan, applied)
     return record.model_copy(update={"skipped": skipped, "seconds": time.perf_counter() - start})
 
 
 def _apply(
     options: ApplyOptions,
+    snapshot: MsSnapshot,
     need: CalibrationNeed,
     plan: Plan,
     applied: list[AppliedSet],
-    flags: FlagRecord,
 ) -> CalibrationRecord:
     """Correct an MS that is held, in a child, and put it on record."""
     start = time.perf_counter()
-    ms_path, choice = Path(need.ms_path), plan.choice
-    provenance = make_provenance(options.rules, [describe_ms(ms_path)])
+    ms_path, flags, choice = snapshot.path, snapshot.flagging, plan.choice
+    if flags is None:
+        raise InputError(
+            f"{ms_path} has not been flagged", reason="not_flagged", remedy="flag it first"
+        )
+    provenance = make_provenance(options.rules, [snapshot.file])
     roots = options.find_sandbox_roots(ms_path.parent)
     with (
         open_sandbox(f"apply_{ms_path.stem}", roots, _SCRATCH_BYTES) as sandbox,
@@ -135,7 +127,7 @@ def _apply(
             apply_in_child,
             ApplyWork(
                 ms_path=ms_path,
-                info=read_ms_info(ms_path),
+                info=snapshot.info,
                 windows=need.windows,
                 sets=choice.sets,
                 reference=plan.reference,
@@ -146,7 +138,7 @@ def _apply(
             scratch_dir=sandbox.path,
         )
         record = CalibrationRecord(
-            ms_created=ms_created(ms_path),
+            ms_created=snapshot.created,
             group_id=ms_path.stem,
             ms_path=str(ms_path),
             applied=applied,

@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from dsa110_contimg.calibration.models import CalibrationNeed, WindowKey
-from dsa110_contimg.flagging.models import FlagRecord
-from dsa110_contimg.storage.ms_change import Change, read_change
+from dsa110_contimg.calibration.snapshot import MsSnapshot
 from dsa110_contimg.visibilities.models import MsInfo
-from dsa110_contimg.visibilities.ms_info import read_antennas, read_ms_info
+from dsa110_contimg.visibilities.ms_info import read_antennas
 
 _SECONDS_PER_DAY = 86400.0
 
 
-def describe_need(ms_path: Path) -> CalibrationNeed:
+def describe_need(snapshot: MsSnapshot) -> CalibrationNeed:
     """Say what solutions for an MS must match.
 
     Parameters
     ----------
-    ms_path : Path
-        The MS.
+    snapshot : MsSnapshot
+        The MS, which is held.
 
     Returns
     -------
     CalibrationNeed
         Its time, declination, windows, and the antennas that are not flagged as a whole.
-
-    Raises
-    ------
-    InputError
-        If the MS is absent, damaged or empty.
     """
-    info = read_ms_info(ms_path)
-    names, used = read_antennas(ms_path)
-    flags = read_change(ms_path, Change.FLAGGING, FlagRecord)
-    flagged = flags.after.by_antenna if flags is not None else {}
+    info = snapshot.info
+    names, used = read_antennas(snapshot.path)
+    flagged = snapshot.flagging.after.by_antenna if snapshot.flagging is not None else {}
     return CalibrationNeed(
         ms_path=info.ms_path,
         mid_mjd=middle_mjd(info),

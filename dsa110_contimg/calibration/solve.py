@@ -12,27 +12,26 @@ from dsa110_contimg.calibration.plots import plot_table
 from dsa110_contimg.calibration.quality import QualityLimits, find_faults, measure_quality
 from dsa110_contimg.calibration.registry import Registry, SolvedTransit
 from dsa110_contimg.calibration.set_files import SET_FILE, read_set, set_dir
+from dsa110_contimg.calibration.snapshot import MsSnapshot, hold_ms
 from dsa110_contimg.calibration.solve_work import Solved, SolveStrategy, SolveWork, solve_in_child
 from dsa110_contimg.calibration.tables import read_solutions
 from dsa110_contimg.calibration.verify import fingerprint, verify_tables
 from dsa110_contimg.casa.door import run_in_casa
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import InputError, ScienceQualityError
-from dsa110_contimg.flagging.models import FlagRecord
 from dsa110_contimg.flagging.versions import AS_FLAGGED, flag_version
 from dsa110_contimg.instrument import BAND_CENTER_FREQ_HZ
 from dsa110_contimg.models import AbsolutePath, Model
 from dsa110_contimg.provenance import Provenance, make_provenance
 from dsa110_contimg.settings import get_settings
 from dsa110_contimg.storage.ms_access import canonical_ms, exclusive_ms
-from dsa110_contimg.storage.ms_change import Change, read_change
 from dsa110_contimg.storage.ms_work import MsWorkOptions
 from dsa110_contimg.storage.publish import publish_tree
 from dsa110_contimg.storage.sandbox import open_sandbox
 from dsa110_contimg.visibilities.directions import require_off_pole
 from dsa110_contimg.visibilities.known_sources import other_sources
 from dsa110_contimg.visibilities.models import MsInfo
-from dsa110_contimg.visibilities.ms_info import describe_ms, read_antennas, read_ms_info
+from dsa110_contimg.visibilities.ms_info import read_antennas
 from dsa110_contimg.visibilities.primary_beam import check_in_field
 
 _BYTES_PER_CELL = 60
@@ -103,23 +102,24 @@ def solve_ms(options: SolveOptions) -> SolutionSet:
         If time, space or the child ran out, or the MS was held for too long.
     """
     ms_path = canonical_ms(options.ms_path)
-    # Solutions are of the data as observed, also where others have been applied to them.
-    info = read_ms_info(ms_path).model_copy(update={"data_column": "DATA"})
-    check_in_field(options.calibrator, info)
-    require_off_pole(info)
-    _check_refant(options)
-    transit = _describe(ms_path, info, options.calibrator)
-    registry = Registry(options.registry_url)
-    target = set_dir(options.solutions_dir, transit.set_id)
-    with exclusive_ms(target, f"solving {transit.set_id}", timeout_s=options.lock_timeout_s):
-        with exclusive_ms(
-            ms_path,
-            options.purpose or f"solving on {options.calibrator.name}",
-            timeout_s=options.lock_timeout_s,
-            access_log=options.access_log,
-        ):
-            key = _make_key(options, info)
-            provenance = make_provenance(key, [describe_ms(ms_path)])
+    # The MS first: who applies a set holds an MS, too, while it waits for the set.
+    with hold_ms(
+        ms_path,
+        options.purpose or f"solving on {options.calibrator.name}",
+        timeout_s=options.lock_timeout_s,
+        access_log=options.access_log,
+    ) as snapshot:
+        # Solutions are of the data as observed, also where others have been applied to them.
+        info = snapshot.info.model_copy(update={"data_column": "DATA"})
+        check_in_field(options.calibrator, info)
+        require_off_pole(info)
+        _check_refant(options)
+        transit = _describe(ms_path, info, options.calibrator)
+        key = _make_key(options, snapshot)
+        provenance = make_provenance(key, [snapshot.file])
+        registry = Registry(options.registry_url)
+        target = set_dir(options.solutions_dir, transit.set_id)
+        with exclusive_ms(target, f"solving {transit.set_id}", timeout_s=options.lock_timeout_s):
             earlier = None if options.reprocess else _read_earlier(options, target, provenance)
             if earlier is not None:
                 registry.add(earlier)
@@ -129,16 +129,16 @@ def solve_ms(options: SolveOptions) -> SolutionSet:
             except ScienceQualityError as error:
                 registry.refuse(transit, error.message)
                 raise
-        if faults:
+            if not faults:
+                registry.add(solutions)
+                return solutions
             registry.refuse(transit, "; ".join(faults))
-            raise ScienceQualityError(
-                f"the solutions on {options.calibrator.name} in {ms_path.name} are refused: "
-                + "; ".join(faults),
-                reason="poor_solutions",
-                remedy=f"see the plots in {solutions.directory}",
-            )
-        registry.add(solutions)
-    return solutions
+    raise ScienceQualityError(
+        f"the solutions on {options.calibrator.name} in {ms_path.name} are refused: "
+        + "; ".join(faults),
+        reason="poor_solutions",
+        remedy=f"see the plots in {solutions.directory}",
+    )
 
 
 def _describe(ms_path: Path, info: MsInfo, calibrator: Source) -> SolvedTransit:
@@ -165,12 +165,11 @@ def _check_refant(options: SolveOptions) -> None:
         )
 
 
-def _make_key(options: SolveOptions, info: MsInfo) -> SolveKey:
+def _make_key(options: SolveOptions, snapshot: MsSnapshot) -> SolveKey:
     """Say what the solutions will depend on; the MS is held."""
-    ms_path = Path(info.ms_path)
-    # Not `require_whole`: a calibration that was killed leaves data and flags as they were, and
+    ms_path, flagging = snapshot.path, snapshot.flagging
+    # Not only whole ones: a calibration that was killed leaves data and flags as they were, and
     # may be waiting for these very solutions.
-    flagging = read_change(ms_path, Change.FLAGGING, FlagRecord)
     if flagging is None or not flag_version(ms_path, AS_FLAGGED).is_dir():
         raise InputError(
             f"{ms_path} has not been flagged", reason="not_flagged", remedy="flag it first"
@@ -182,7 +181,7 @@ def _make_key(options: SolveOptions, info: MsInfo) -> SolveKey:
         others=other_sources(
             [known for known in options.known_sources if known.name != options.calibrator.name],
             [options.calibrator],
-            info,
+            snapshot.info,
         ),
         strategy=options.strategy,
         limits=options.limits,

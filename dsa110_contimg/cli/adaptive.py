@@ -98,6 +98,14 @@ def adaptive(
     serialize_ms_access: Annotated[
         bool, typer.Option(help="Hold the lock of the MS while it is open.")
     ] = True,
+    assume_calibrated: Annotated[
+        bool,
+        typer.Option(
+            "--assume-calibrated",
+            help="Measure DATA as they are where nothing shows that they are calibrated: neither "
+            "CORRECTED_DATA, nor the input's own statement that they are in Jy.",
+        ),
+    ] = False,
     plots: Annotated[
         bool, typer.Option(help="Draw the field, and each source's spectrum and stamp.")
     ] = True,
@@ -113,6 +121,9 @@ def adaptive(
     Products per source: a plot of flux density against frequency, detections.ecsv, result.json
     and, with --photometry image, FITS images and a postage stamp; _field holds the joint fit of
     all sources.
+
+    An MS that was never calibrated is refused: flag, solve and apply first. What is measured is
+    what the MS holds once other processes have ended their work on it.
 
     Several processes that write one MS deadlock in CASA. Any of these avoids it:
     --serialize-ms-access (the default), the private copy of each process (the default with
@@ -147,6 +158,7 @@ def adaptive(
         max_workers=max_workers,
         serialize_ms_access=serialize_ms_access,
         reprocess=again,
+        calibration="assumed" if assume_calibrated else "stated",
         **({} if private_copy else {"private_copy": None}),
     )
     with working(f"measuring {len(options.sources)} source(s) in {ms.name}"):

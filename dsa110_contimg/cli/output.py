@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -77,22 +79,6 @@ def say(line: str, to: Console = console, style: str = "") -> None:
         Its colour and weight on a terminal.
     """
     to.print(make_visible(line), style=style, markup=False, highlight=False, soft_wrap=True)
-
-
-def working(words: str) -> Status:
-    """Show on a terminal what is being done, for as long as the context lasts.
-
-    Parameters
-    ----------
-    words : str
-        What is done, with names as they are.
-
-    Returns
-    -------
-    Status
-        The context.
-    """
-    return console.status(Text(make_visible(words)))
 
 
 @dataclass(frozen=True)
@@ -201,6 +187,48 @@ def _choose(columns: Sequence[Column], widths: list[int], room: int) -> list[int
             break
         shown.remove(last)
     return shown
+
+
+@contextmanager
+def working(words: str) -> Iterator[None]:
+    """Say what is done, and how far it is or what it waits for, as the stages say it.
+
+    Parameters
+    ----------
+    words : str
+        What the body does, with names as they are.
+
+    Yields
+    ------
+    None
+        In a terminal one line changes while the body works; else each news has a line.
+    """
+    log = logging.getLogger("dsa110_contimg")
+    level = log.level
+    with console.status(Text(make_visible(words))) as status:
+        teller = _Teller(status, words)
+        log.addHandler(teller)
+        log.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            log.setLevel(level)
+            log.removeHandler(teller)
+
+
+class _Teller(logging.Handler):
+    """Shows what the stages log beside what is done."""
+
+    def __init__(self, status: Status, doing: str):
+        super().__init__()
+        self._status, self._doing = status, doing
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one message; a warning stays."""
+        if console.is_terminal:
+            self._status.update(Text(make_visible(f"{self._doing}: {record.getMessage()}")))
+        if not console.is_terminal or record.levelno >= logging.WARNING:
+            say(record.getMessage())
 
 
 def print_json(value: Any) -> None:

@@ -102,7 +102,8 @@ def solve(
 
     settings = settings_for(work_dir)
     calibrators = calibrators or settings.calibrators_path
-    chosen = _choose_calibrator(ms, calibrator, calibrators, settings)
+    with working(f"looking for a calibrator in {ms.name}"):
+        chosen = _choose_calibrator(ms, calibrator, calibrators, settings)
     options = SolveOptions(
         ms_path=ms,
         calibrator=chosen,
@@ -125,12 +126,13 @@ def _choose_calibrator(
     ms: Path, name: str | None, catalogue_path: Path, settings: Settings
 ) -> Source:
     """Find the calibrator of that name, or the one that transits."""
+    from dsa110_contimg.calibration.snapshot import take_snapshot
     from dsa110_contimg.calibration.transits import calibrator_of_ms
     from dsa110_contimg.catalog.calibrators import read_catalogue
     from dsa110_contimg.errors import InputError
-    from dsa110_contimg.visibilities.ms_info import read_ms_info
 
-    info = read_ms_info(ms)
+    timeout_s = settings.ms_lock_timeout_s
+    info = take_snapshot(ms, "looking for a calibrator", timeout_s=timeout_s).info
     catalogue = read_catalogue(catalogue_path)
     if name is not None:
         for one in catalogue.calibrators:

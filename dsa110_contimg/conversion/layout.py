@@ -44,6 +44,8 @@ class MsLayout:
         Ascending in frequency.
     spw_freqs_hz : list of ndarray of float64, shape (nchan,)
         Channel centres per window, ascending.
+    vis_units : str
+        Unit of the visibilities, as their files state it.
     """
 
     times_jd: FloatArray
@@ -58,6 +60,7 @@ class MsLayout:
     field_name: str
     spw_names: list[str]
     spw_freqs_hz: list[FloatArray]
+    vis_units: str
 
     @property
     def n_rows_per_spw(self) -> int:

@@ -18,6 +18,7 @@ import numpy as np
 from dsa110_contimg.conversion.bulk import BULK_CELLS
 from dsa110_contimg.conversion.layout import MsLayout, mjd_s
 from dsa110_contimg.conversion.subtables import put_subtables
+from dsa110_contimg.visibilities.ms_info import DATA_UNITS
 
 _MAX_TILE_ROWS = 1200
 """Bounds a DATA tile to about 1 MB: small enough to cache, large enough to stream."""
@@ -74,6 +75,8 @@ def make_skeleton(path: Path, layout: MsLayout) -> dict[str, Path]:
         file.unlink()
         file.symlink_to(os.devnull)
     with table(str(path), readonly=False, ack=False) as ms:
+        if layout.vis_units == "Jy":  # CASA knows no unit of what is not calibrated
+            ms.putcolkeyword("DATA", DATA_UNITS, layout.vis_units)
         _add_rows(ms, layout)
     put_subtables(path, layout)
     return files

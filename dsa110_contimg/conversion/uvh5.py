@@ -101,6 +101,8 @@ class SubbandHeader(QuickHeader):
         The file's UVW in metres: that of the meridian, one for all integrations.
     data_shape : tuple of int
         Shape of visdata, flags and nsamples, (ntimes * nbls, 1, 48, 2), or without the 1.
+    vis_units : str
+        Unit of the visibilities; "uncalib" where the file does not say, as UVH5 has it.
     """
 
     freqs_hz: FloatArray
@@ -117,6 +119,7 @@ class SubbandHeader(QuickHeader):
     polarization_array: tuple[int, ...]
     uvw_m: FloatArray
     data_shape: tuple[int, ...]
+    vis_units: str
 
 
 def jd_to_utc(jd: float) -> datetime:
@@ -203,6 +206,7 @@ def read_header(path: Path) -> SubbandHeader:
             polarization_array=items.read_polarizations(header),
             uvw_m=items.read_uvw(header, ntimes, nbls),
             data_shape=items.check_data(header, ntimes * nbls),
+            vis_units=header.text(units) if header.has(units := "Header/vis_units") else "uncalib",
         )
 
 
@@ -337,4 +341,5 @@ _COMPARISONS: dict[str, Callable[[SubbandHeader, SubbandHeader], bool]] = {
         and abs(a.altitude_m - b.altitude_m) <= LENGTH_TOLERANCE_M
     ),
     "telescope name": lambda a, b: a.telescope_name == b.telescope_name,
+    "unit of visibilities": lambda a, b: a.vis_units == b.vis_units,
 }

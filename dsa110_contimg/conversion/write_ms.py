@@ -206,5 +206,6 @@ def _plan(
         field_name=f"meridian_{group_id}",
         spw_names=[header.label for header in headers],
         spw_freqs_hz=[header.freqs_hz[::-1].copy() for header in headers],
+        vis_units=first.vis_units,
     )
     return layout, geometry, baselines

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from dsa110_contimg.calibration.snapshot import MsSnapshot, hold_ms
 from dsa110_contimg.casa.door import run_in_casa
 from dsa110_contimg.errors import InputError
 from dsa110_contimg.flagging.aoflagger import find_aoflagger
@@ -16,17 +17,9 @@ from dsa110_contimg.flagging.versions import has_flags_as_converted, versions_di
 from dsa110_contimg.flagging.work import FlagWork, flag_in_child, restore_in_child
 from dsa110_contimg.provenance import make_provenance
 from dsa110_contimg.storage.files import remove_for_sure
-from dsa110_contimg.storage.ms_access import canonical_ms, exclusive_ms
-from dsa110_contimg.storage.ms_change import (
-    Change,
-    changing_ms,
-    interrupted_change,
-    ms_created,
-    read_change,
-)
+from dsa110_contimg.storage.ms_access import canonical_ms
+from dsa110_contimg.storage.ms_change import Change, changing_ms, read_change
 from dsa110_contimg.storage.sandbox import open_sandbox
-from dsa110_contimg.visibilities.models import MsInfo
-from dsa110_contimg.visibilities.ms_info import describe_ms, read_ms_info
 
 _SCRATCH_BYTES: Final = 64 << 20
 _log = logging.getLogger(__name__)
@@ -64,21 +57,20 @@ def flag_ms(options: FlagOptions) -> FlagRecord:
     if options.strategy.flagger is Flagger.AOFLAGGER:
         find_aoflagger()
     ms_path = canonical_ms(options.ms_path)
-    info = read_ms_info(ms_path)
     purpose = options.purpose or f"flagging {ms_path.name}"
-    with exclusive_ms(
+    with hold_ms(
         ms_path,
         purpose,
         timeout_s=options.lock_timeout_s,
         access_log=options.access_log,
         writable=True,
-    ):
+    ) as snapshot:
         earlier = read_flags(options)
         if earlier is not None and not options.reprocess:
             return earlier.model_copy(
                 update={"skipped": True, "seconds": time.perf_counter() - start}
             )
-        return _flag(options, info, start)
+        return _flag(options, snapshot, start)
 
 
 def plot_path(ms_path: Path) -> Path:
@@ -130,39 +122,36 @@ def unflag_ms(options: FlagOptions) -> None:
         If time, space or the child ran out, or the MS was held for too long.
     """
     ms_path = canonical_ms(options.ms_path)
-    info = read_ms_info(ms_path)
     roots = options.find_sandbox_roots(ms_path.parent)
     with (
-        exclusive_ms(
+        hold_ms(
             ms_path,
             options.purpose or f"undoing the flags of {ms_path.name}",
             timeout_s=options.lock_timeout_s,
             access_log=options.access_log,
             writable=True,
-        ),
+        ) as snapshot,
         open_sandbox(f"unflag_{ms_path.stem}", roots, _SCRATCH_BYTES) as sandbox,
     ):
-        created = ms_created(ms_path)
-        _require_beginning(ms_path, created)
-        if not has_flags_as_converted(ms_path, created) and not interrupted_change(ms_path):
+        _require_beginning(snapshot)
+        if not has_flags_as_converted(ms_path, snapshot.created) and not snapshot.interrupted:
             raise InputError(f"{ms_path} has no flags to be undone", reason="not_flagged")
         with changing_ms(ms_path, Change.FLAGGING):
             remove_for_sure(plot_path(ms_path))
             run_in_casa(
                 restore_in_child,
-                _describe_work(options, info, created),
+                _describe_work(options, snapshot),
                 timeout_s=options.timeout_s,
                 log_path=options.find_log(ms_path.parent, ms_path.stem),
                 scratch_dir=sandbox.path,
             )
 
 
-def _flag(options: FlagOptions, info: MsInfo, start: float) -> FlagRecord:
+def _flag(options: FlagOptions, snapshot: MsSnapshot, start: float) -> FlagRecord:
     """Flag an MS that is held, and put it on record."""
-    ms_path = Path(info.ms_path)
-    created = ms_created(ms_path)
-    _require_beginning(ms_path, created)
-    provenance = make_provenance(options.strategy, [describe_ms(ms_path)])
+    ms_path = snapshot.path
+    _require_beginning(snapshot)
+    provenance = make_provenance(options.strategy, [snapshot.file])
     roots = options.find_sandbox_roots(ms_path.parent)
     with (
         open_sandbox(f"flag_{ms_path.stem}", roots, _SCRATCH_BYTES) as sandbox,
@@ -171,18 +160,18 @@ def _flag(options: FlagOptions, info: MsInfo, start: float) -> FlagRecord:
         remove_for_sure(plot_path(ms_path))
         done = run_in_casa(
             flag_in_child,
-            _describe_work(options, info, created),
+            _describe_work(options, snapshot),
             timeout_s=options.timeout_s,
             log_path=options.find_log(ms_path.parent, ms_path.stem),
             scratch_dir=sandbox.path,
         )
         record = _draw(
             FlagRecord(
-                ms_created=created,
+                ms_created=snapshot.created,
                 group_id=ms_path.stem,
                 ms_path=str(ms_path),
                 strategy=options.strategy,
-                spws=info.spws,
+                spws=snapshot.info.spws,
                 **dict(done),
                 seconds=time.perf_counter() - start,
                 provenance=provenance,
@@ -192,20 +181,20 @@ def _flag(options: FlagOptions, info: MsInfo, start: float) -> FlagRecord:
     return record
 
 
-def _describe_work(options: FlagOptions, info: MsInfo, created: str) -> FlagWork:
+def _describe_work(options: FlagOptions, snapshot: MsSnapshot) -> FlagWork:
     """Say what the child has to do."""
     return FlagWork(
-        ms_path=Path(info.ms_path),
-        ms_created=created,
-        spws=info.spws,
+        ms_path=snapshot.path,
+        ms_created=snapshot.created,
+        spws=snapshot.info.spws,
         strategy=options.strategy,
     )
 
 
-def _require_beginning(ms_path: Path, created: str) -> None:
+def _require_beginning(snapshot: MsSnapshot) -> None:
     """Refuse an MS that was flagged, but whose flags as converted are gone."""
-    flagged = read_change(ms_path, Change.FLAGGING, FlagRecord) is not None
-    if flagged and not has_flags_as_converted(ms_path, created):
+    ms_path = snapshot.path
+    if snapshot.flagging is not None and not has_flags_as_converted(ms_path, snapshot.created):
         raise InputError(
             f"{ms_path} has been flagged, but {versions_dir(ms_path)} does not hold its flags as "
             "converted any more",

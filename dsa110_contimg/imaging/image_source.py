@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from dsa110_contimg.calibration.record import make_ms_provenance
+from dsa110_contimg.calibration.snapshot import MsSnapshot
 from dsa110_contimg.casa.door import run_in_casa
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import ContimgError
@@ -20,18 +20,19 @@ from dsa110_contimg.imaging.products import RESULT_FILE
 from dsa110_contimg.photometry.earlier import find_earlier
 from dsa110_contimg.photometry.failures import unmeasured
 from dsa110_contimg.photometry.models import SourceResult
-from dsa110_contimg.provenance import Provenance, describe_input
+from dsa110_contimg.provenance import Provenance, describe_input, make_provenance
 from dsa110_contimg.stages import StageClock
 from dsa110_contimg.storage.ms_access import exclusive_ms
 from dsa110_contimg.storage.publish import check_target, publish_tree
 from dsa110_contimg.storage.sandbox import open_sandbox
 from dsa110_contimg.visibilities.directions import require_catalogue_frame, require_off_pole
-from dsa110_contimg.visibilities.models import MsInfo, SpwInfo
-from dsa110_contimg.visibilities.ms_info import read_ms_info, select_spws
+from dsa110_contimg.visibilities.models import SpwInfo
+from dsa110_contimg.visibilities.ms_info import select_spws
 from dsa110_contimg.visibilities.primary_beam import check_in_field
 
 _WITHOUT_EFFECT = {
     "access_log",
+    "calibration",
     "lock_timeout_s",
     "log_dir",
     "max_workers",
@@ -51,7 +52,7 @@ _OVERHEAD_BYTES = 192 << 20
 """The private copy (120 MB for a full-size MS), ten images of one window, plots."""
 
 
-def image_source(options: ImageSourceOptions) -> SourceResult:
+def image_source(options: ImageSourceOptions, snapshot: MsSnapshot | None = None) -> SourceResult:
     """Image one source in one MS, measure it in every window and search for detections.
 
     The work is done in a child and a sandbox; the products appear under
@@ -62,6 +63,8 @@ def image_source(options: ImageSourceOptions) -> SourceResult:
     ----------
     options : ImageSourceOptions
         The MS, the source, where to write and how to image.
+    snapshot : MsSnapshot, optional
+        What the MS holds; None: look.
 
     Returns
     -------
@@ -71,23 +74,25 @@ def image_source(options: ImageSourceOptions) -> SourceResult:
     Raises
     ------
     InputError
-        If the MS cannot be read, was left in the middle of a change, lacks a window that was
-        asked for, or does not reach the source; if the backend is not installed or cannot do
-        what is asked, or the field fit cannot be used.
+        If the MS cannot be read, was left in the middle of a change, is not calibrated, lacks a
+        window that was asked for, or does not reach the source; if the backend is not installed
+        or cannot do what is asked, or the field fit cannot be used.
     TransientError
-        If time, space or the child ran out, or the MS or the products are held by somebody
-        else for too long; nothing is left under the good name.
+        If time, space or the child ran out, the MS or the products are held by another process
+        for too long, or the MS has changed since this was planned, or since the field was fitted;
+        nothing is left under the good name.
     """
     start = time.perf_counter()
     check_backend(options)
-    info = read_ms_info(options.ms_path)
-    find_neighbours(options, options.source)
-    spws = select_spws(info, options.spws, options.max_spws)
-    check_in_field(options.source, info)
-    require_off_pole(info)
+    if snapshot is None:
+        snapshot = options.take_snapshot(f"imaging {options.source.name}")
+    find_neighbours(options, options.source, snapshot)
+    spws = select_spws(snapshot.info, options.spws, options.max_spws)
+    check_in_field(options.source, snapshot.info)
+    require_off_pole(snapshot.info)
     if options.private_copy is None:
-        require_catalogue_frame(options.source, info)
-    provenance = _provenance(options)
+        require_catalogue_frame(options.source, snapshot.info)
+    provenance = _provenance(options, snapshot)
     target = options.products_dir / options.source.name
     result = _earlier_result(target, options, provenance)
     if result is None:
@@ -97,12 +102,14 @@ def image_source(options: ImageSourceOptions) -> SourceResult:
             # Whoever held the lock before may have done the work.
             result = _earlier_result(target, options, provenance)
             if result is None:
-                result = _image(options, info, spws, provenance, start)
+                result = _image(options, snapshot, spws, provenance, start)
     return result.model_copy(update={"seconds": time.perf_counter() - start})
 
 
 def image_sources(
-    options: ImageSourcesOptions, on_done: Callable[[SourceResult], None] | None = None
+    options: ImageSourcesOptions,
+    on_done: Callable[[SourceResult], None] | None = None,
+    snapshot: MsSnapshot | None = None,
 ) -> list[SourceResult]:
     """Image several sources in one MS; one that fails does not hold up the others.
 
@@ -112,6 +119,8 @@ def image_sources(
         The MS, the sources, where to write and how to image.
     on_done : callable, optional
         Called with each result as it is there, in the order of the sources.
+    snapshot : MsSnapshot, optional
+        What the MS holds; None: look.
 
     Returns
     -------
@@ -121,12 +130,17 @@ def image_sources(
     Raises
     ------
     InputError
-        If no source can be imaged: the MS cannot be read or lacks a window that was asked for,
-        the backend is not installed or cannot do what is asked, or the field fit is not usable.
+        If no source can be imaged: the MS cannot be read, is not calibrated or lacks a window
+        that was asked for, the backend is not installed or cannot do what is asked, or the field
+        fit is not usable.
+    TransientError
+        If the MS is held for too long.
     """
     check_backend(options)
     read_field_fit(options)
-    n_spws = len(select_spws(read_ms_info(options.ms_path), options.spws, options.max_spws))
+    if snapshot is None:
+        snapshot = options.take_snapshot(f"imaging {len(options.sources)} sources")
+    n_spws = len(select_spws(snapshot.info, options.spws, options.max_spws))
     shared = options.model_dump(exclude={"sources", "max_workers"})
 
     def image_one(source: Source) -> SourceResult:  # numpydoc ignore=PR01
@@ -134,7 +148,7 @@ def image_sources(
         one = ImageSourceOptions.model_validate({**shared, "source": source})
         start = time.perf_counter()
         try:
-            return image_source(one)
+            return image_source(one, snapshot)
         except ContimgError as error:
             return failed_result(one, str(error), n_spws, time.perf_counter() - start)
 
@@ -166,21 +180,21 @@ def failed_result(
     Returns
     -------
     SourceResult
-        Without measurements and products.
+        Without measurements and products, and made from nothing.
     """
     return unmeasured(
         options.source,
         error,
         ms_path=str(options.ms_path),
-        provenance=_provenance(options),
+        provenance=make_provenance(options, []),
         n_spws=n_spws,
         seconds=seconds,
     )
 
 
-def _provenance(options: ImageSourceOptions) -> Provenance:
-    """Record the options and the MS as it is."""
-    provenance = make_ms_provenance(options, options.ms_path)
+def _provenance(options: ImageSourceOptions, snapshot: MsSnapshot) -> Provenance:
+    """Record the options and what the MS holds."""
+    provenance = snapshot.provenance(options)
     if options.field_fit is None or not options.field_fit.exists():
         return provenance
     inputs = [*provenance.inputs, describe_input(options.field_fit)]
@@ -201,7 +215,7 @@ def _bytes_needed(options: ImageSourceOptions, n_spws: int) -> int:
 
 def _image(
     options: ImageSourceOptions,
-    info: MsInfo,
+    snapshot: MsSnapshot,
     spws: list[SpwInfo],
     provenance: Provenance,
     start: float,
@@ -218,7 +232,7 @@ def _image(
             measure_stamps,
             StampWork(
                 options=options,
-                info=info,
+                snapshot=snapshot,
                 spws=spws,
                 provenance=provenance,
                 scratch_dir=scratch,

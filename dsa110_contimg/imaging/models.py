@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from pydantic import Field, model_validator
 
+from dsa110_contimg.calibration.snapshot import CalibrationDemand, MsSnapshot, take_snapshot
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.models import AbsolutePath, Model
 from dsa110_contimg.photometry.models import BinningOptions
@@ -74,6 +75,8 @@ class ImagingOptions(MsWorkOptions):
     """Image only the first so many of them."""
     serialize_ms_access: bool = True
     """Hold the MS's lock while the MS is open."""
+    calibration: CalibrationDemand = CalibrationDemand.STATED
+    """What must show that the data are calibrated."""
     timeout_s: float = Field(default_factory=lambda: get_settings().imaging_timeout_s, gt=0)
     """Limit for one source, in seconds, not counting the wait for the MS."""
 
@@ -83,6 +86,36 @@ class ImagingOptions(MsWorkOptions):
         if self.spws is not None and (not self.spws or len(set(self.spws)) < len(self.spws)):
             raise ValueError("spws must name at least one window, and none twice")
         return self
+
+    def take_snapshot(self, doing: str) -> MsSnapshot:
+        """Wait for the MS, read what it holds, and refuse what is not to be measured.
+
+        Parameters
+        ----------
+        doing : str
+            What for, unless the options say it.
+
+        Returns
+        -------
+        MsSnapshot
+            What the MS holds.
+
+        Raises
+        ------
+        InputError
+            If the MS cannot be read, was left in the middle of a change, or is not calibrated.
+        TransientError
+            If it is held for too long, or its calibration is not on record any more.
+        """
+        snapshot = take_snapshot(
+            self.ms_path,
+            self.purpose or doing,
+            timeout_s=self.lock_timeout_s,
+            access_log=self.access_log,
+            locked=self.serialize_ms_access,
+        )
+        snapshot.require_measurable(self.calibration)
+        return snapshot
 
 
 class ImageSourceOptions(ImagingOptions):

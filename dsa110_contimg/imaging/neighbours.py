@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
+from dsa110_contimg.calibration.snapshot import MsSnapshot, changed_ms
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import InputError, ScienceQualityError, name_os_error
 from dsa110_contimg.imaging.models import ImagingOptions
@@ -172,7 +173,9 @@ def read_field_fit(options: ImagingOptions) -> FieldFit | None:
     return fit
 
 
-def find_neighbours(options: ImagingOptions, source: Source) -> Neighbours | None:
+def find_neighbours(
+    options: ImagingOptions, source: Source, snapshot: MsSnapshot
+) -> Neighbours | None:
     """Find the sources to subtract around one: all of the fit but itself.
 
     Parameters
@@ -181,6 +184,8 @@ def find_neighbours(options: ImagingOptions, source: Source) -> Neighbours | Non
         The MS and the fit.
     source : Source
         What is imaged.
+    snapshot : MsSnapshot
+        What the MS holds.
 
     Returns
     -------
@@ -192,10 +197,14 @@ def find_neighbours(options: ImagingOptions, source: Source) -> Neighbours | Non
     InputError
         As `read_field_fit` raises it, or if the fit lacks the source, but has one within a beam
         of it, from which it could not be told.
+    TransientError
+        If the MS was flagged, calibrated or converted again since it was fitted.
     """
     fit = read_field_fit(options)
     if fit is None or options.field_fit is None:
         return None
+    if fit.ms_file is not None and not fit.ms_file.is_unchanged(snapshot.file):
+        raise changed_ms(options.ms_path, f"{options.field_fit} was made")
     apart_arcsec = [separation_arcsec(source, item.source) for item in fit.sources]
     target = None
     for item, apart in zip(fit.sources, apart_arcsec, strict=True):

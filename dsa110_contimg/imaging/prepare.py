@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dsa110_contimg.calibration.snapshot import MsSnapshot, hold_ms
 from dsa110_contimg.errors import ScienceQualityError
 from dsa110_contimg.imaging.models import Backend, ImageSourceOptions
 from dsa110_contimg.imaging.neighbours import Neighbours, find_neighbours
@@ -15,8 +16,7 @@ from dsa110_contimg.models import Model
 from dsa110_contimg.photometry.models import SpwFailure
 from dsa110_contimg.provenance import Provenance
 from dsa110_contimg.stages import StageClock
-from dsa110_contimg.storage.ms_access import canonical_ms, exclusive_ms
-from dsa110_contimg.storage.ms_change import require_whole
+from dsa110_contimg.storage.ms_access import canonical_ms
 from dsa110_contimg.visibilities.directions import uvw_rotation
 from dsa110_contimg.visibilities.models import MsInfo, SpwInfo
 from dsa110_contimg.visibilities.window import Window, average_window, read_window
@@ -27,8 +27,8 @@ class StampWork(Model):
 
     options: ImageSourceOptions
     """What to do."""
-    info: MsInfo
-    """What the MS says of itself."""
+    snapshot: MsSnapshot
+    """What the MS held when the work was planned, and has to hold when it is read."""
     spws: list[SpwInfo]
     """The windows to image."""
     provenance: Provenance
@@ -37,6 +37,11 @@ class StampWork(Model):
     """Directory for temporary files."""
     tree_dir: Path
     """Directory for the products."""
+
+    @property
+    def info(self) -> MsInfo:
+        """What the MS says of itself."""
+        return self.snapshot.info
 
 
 @dataclass
@@ -103,25 +108,26 @@ def open_visibilities(work: StampWork, clock: StageClock) -> Iterator[Visibiliti
     Raises
     ------
     InputError
-        If the field fit cannot be used, or the MS was left in the middle of a change.
+        If the field fit cannot be used.
     TransientError
-        If the MS is held by somebody else for too long.
+        If the MS is held by another process for too long, or has changed since the work was
+        planned, or the field fitted.
     """
     options = work.options
-    neighbours = find_neighbours(options, options.source)
     with ExitStack() as hold:
         ms_path = canonical_ms(options.ms_path)
-        if options.serialize_ms_access:
-            with clock.stage("wait for the MS"):
-                hold.enter_context(
-                    exclusive_ms(
-                        ms_path,
-                        options.purpose or f"imaging {options.source.name}",
-                        timeout_s=options.lock_timeout_s,
-                        access_log=options.access_log,
-                    )
+        with clock.stage("wait for the MS"):
+            snapshot = hold.enter_context(
+                hold_ms(
+                    ms_path,
+                    options.purpose or f"imaging {options.source.name}",
+                    timeout_s=options.lock_timeout_s,
+                    access_log=options.access_log,
+                    locked=options.serialize_ms_access,
+                    planned=work.snapshot,
                 )
-        require_whole(ms_path)
+            )
+        neighbours = find_neighbours(options, options.source, snapshot)
         with clock.stage("read"):
             visibilities = _read(work, ms_path, neighbours)
         if options.private_copy is not None:

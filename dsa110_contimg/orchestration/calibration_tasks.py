@@ -15,6 +15,7 @@ from dsa110_contimg.orchestration.ms_requests import (
     check_catalogue,
     known_sources,
     ledger_of,
+    look_at_ms,
     work_on_ms,
 )
 from dsa110_contimg.orchestration.waiting import Awaited, clock, tell_awaited
@@ -89,7 +90,7 @@ def solve(request: ImageRequest, purpose: str) -> str:
         If there are no solutions, or poor ones; on record too.
     """
     with work_on_ms(request, purpose) as (group_id, ledger):
-        transit = _find_transit(request)
+        transit = _find_transit(request, purpose)
         if transit is None:
             _disappoint(ledger, group_id)
             return "no calibrator transits in this group"
@@ -291,18 +292,18 @@ def planned_transit(ledger: NightLedger, group_id: str) -> Transit | None:
     return plan.solvable.get(group_id) if plan is not None else None
 
 
-def _find_transit(request: ImageRequest) -> Transit | None:
+def _find_transit(request: ImageRequest, purpose: str) -> Transit | None:
     """Find the calibrator to solve on."""
     from dsa110_contimg.calibration.transits import calibrator_of_ms
     from dsa110_contimg.catalog.calibrators import read_calibrators
-    from dsa110_contimg.visibilities.ms_info import read_ms_info
 
     settings = get_settings()
     # Without a catalogue the night says so in its plan, and solutions may be there already.
     if not settings.calibrators_path.exists():
         return None
     calibrators = read_calibrators(settings.calibrators_path)
-    return calibrator_of_ms(calibrators, read_ms_info(request.ms), settings.calibrator_min_jy)
+    info = look_at_ms(request, purpose).info
+    return calibrator_of_ms(calibrators, info, settings.calibrator_min_jy)
 
 
 def _nearest_groups(plan: CalibratorPlan, group_id: str, max_hours: float) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from dsa110_contimg.calibration.snapshot import MsSnapshot, take_snapshot
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import ContimgError, InputError, TransientError
 from dsa110_contimg.imaging.models import Backend
@@ -20,7 +21,7 @@ from dsa110_contimg.photometry.models import Photometry
 from dsa110_contimg.qa.record_models import MsFailure
 from dsa110_contimg.qa.records import NightLedger
 from dsa110_contimg.settings import get_settings
-from dsa110_contimg.storage.ms_access import read_holder
+from dsa110_contimg.storage.ms_access import ACCESS_LOG, read_holder
 
 _NOT_PUBLISHED = "ms_not_published"
 _VANISHED = "ms_vanished"
@@ -222,6 +223,35 @@ def ledger_of(request: ImageRequest) -> tuple[str, NightLedger]:
     """
     group_id = read_group_id(request.ms)
     return group_id, night_ledger(request.night_of(group_id))
+
+
+def look_at_ms(request: ImageRequest, purpose: str) -> MsSnapshot:
+    """Wait for an MS, and read what it holds.
+
+    Parameters
+    ----------
+    request : ImageRequest
+        What was asked for.
+    purpose : str
+        Shown to those who wait for the MS.
+
+    Returns
+    -------
+    MsSnapshot
+        What it holds.
+
+    Raises
+    ------
+    InputError, TransientError
+        As `calibration.snapshot.hold_ms` raises them.
+    """
+    settings = get_settings()
+    return take_snapshot(
+        request.ms,
+        purpose,
+        timeout_s=settings.ms_lock_timeout_s,
+        access_log=settings.logs_dir / ACCESS_LOG,
+    )
 
 
 @contextmanager

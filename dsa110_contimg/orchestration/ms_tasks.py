@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dsa110_contimg.calibration.snapshot import CalibrationDemand as Demand
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import ContimgError, InputError, ScienceQualityError, TransientError
 from dsa110_contimg.imaging.models import ImageSourceOptions
@@ -15,6 +16,7 @@ from dsa110_contimg.orchestration.metrics import count_sources
 from dsa110_contimg.orchestration.ms_requests import (
     ImageRequest,
     known_sources,
+    look_at_ms,
     work_on_ms,
 )
 from dsa110_contimg.photometry.models import BinningOptions, Photometry, SourceResult
@@ -60,7 +62,7 @@ def plan_sources(request: ImageRequest, purpose: str) -> list[Source]:
         If the MS is not published and whole, or the catalogue cannot be read.
     """
     with work_on_ms(request, purpose, fatal=InputError) as (group_id, ledger):
-        sources = _select_sources(request)
+        sources = _select_sources(request, purpose)
     ledger.clear_ms_failure(group_id)
     if request.sources is None:
         # A few sources by hand do not change what the night owes.
@@ -69,16 +71,15 @@ def plan_sources(request: ImageRequest, purpose: str) -> list[Source]:
     return sources
 
 
-def _select_sources(request: ImageRequest) -> list[Source]:
+def _select_sources(request: ImageRequest, purpose: str) -> list[Source]:
     """Take the sources that were asked for, or those of the catalogue in the field."""
     from dsa110_contimg.catalog.sources import read_sources
-    from dsa110_contimg.visibilities.ms_info import read_ms_info
     from dsa110_contimg.visibilities.primary_beam import select_in_field
 
     if request.sources is not None:
         return request.sources
     catalogue = read_sources(request.sources_file or get_settings().sources_path)
-    return select_in_field(catalogue, read_ms_info(request.ms))
+    return select_in_field(catalogue, look_at_ms(request, purpose).info)
 
 
 def measure(request: ImageRequest, sources: list[Source], purpose: str) -> list[ImagingJob]:
@@ -115,7 +116,6 @@ def measure(request: ImageRequest, sources: list[Source], purpose: str) -> list[
     with work_on_ms(request, purpose) as (group_id, ledger):
         options = _measure_options(request, group_id, sources, purpose)
         try:
-            _require_calibrated(request)
             if request.photometry is Photometry.IMAGE:
                 fit = fit_for_images(options)
                 return [ImagingJob(source=source, field_fit=fit) for source in sources]
@@ -163,7 +163,6 @@ def image(request: ImageRequest, job: ImagingJob, purpose: str) -> SourceResult:
             {**shared, "source": job.source, "field_fit": job.field_fit}
         )
         try:
-            _require_calibrated(request)
             result = image_source(options)
         except ContimgError as error:
             failed = failed_result(
@@ -184,18 +183,6 @@ def _record(ledger: NightLedger, group_id: str, results: Sequence[SourceResult])
     count_sources(results)
 
 
-def _require_calibrated(request: ImageRequest) -> None:
-    """Refuse an MS that another run has begun to flag again since this one calibrated it."""
-    from dsa110_contimg.calibration.record import read_calibration
-
-    if get_settings().calibration == "on" and read_calibration(request.ms) is None:
-        raise TransientError(
-            f"{request.ms} is not calibrated any more: another run has flagged it again",
-            reason="not_calibrated",
-            remedy="wait until that run has calibrated it",
-        )
-
-
 def _measure_options(
     request: ImageRequest, group_id: str, sources: list[Source], purpose: str
 ) -> MeasureOptions:
@@ -209,6 +196,8 @@ def _measure_options(
         sources=sources,
         field_model=known_sources(request),
         photometry=request.photometry,
+        # Another run may flag the MS again after this one has calibrated it.
+        calibration=Demand.APPLIED if settings.calibration == "on" else Demand.ASSUMED,
         backend=request.backend,
         binning=BinningOptions(
             target_snr=request.target_snr,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from dsa110_contimg.calibration.record import make_ms_provenance
+from dsa110_contimg.calibration.snapshot import MsSnapshot
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.imaging.field_products import (
     FIELD_DIR,
@@ -26,7 +26,7 @@ from dsa110_contimg.provenance import Provenance
 from dsa110_contimg.storage.ms_access import exclusive_ms
 from dsa110_contimg.storage.publish import check_target, publish_tree
 from dsa110_contimg.storage.sandbox import open_sandbox
-from dsa110_contimg.visibilities.models import MsInfo, SpwInfo
+from dsa110_contimg.visibilities.models import SpwInfo
 
 FIELD_FILE = "field.json"
 FIELD_FIT_FILE = "field_fit.json"
@@ -59,7 +59,7 @@ class FieldRecord(Model):
 
 def measure_field(
     options: ImagingOptions,
-    info: MsInfo,
+    snapshot: MsSnapshot,
     spws: list[SpwInfo],
     sources: list[Source],
     *,
@@ -77,8 +77,8 @@ def measure_field(
     ----------
     options : ImagingOptions
         The MS, where to write, how to wait.
-    info : MsInfo
-        The MS.
+    snapshot : MsSnapshot
+        What the MS holds.
     spws : list of SpwInfo
         The windows.
     sources : list of Source
@@ -100,13 +100,13 @@ def measure_field(
     InputError
         If the products cannot be written.
     TransientError
-        If time, space or the child ran out, or the MS or the products are held by somebody
-        else for too long.
+        If time, space or the child ran out, the MS or the products are held by another process
+        for too long, or the MS does not hold any more what it did.
     """
     key = FieldKey(spws=[spw.spw_id for spw in spws], sources=sources)
     work = UvfitWork(
         ms_path=options.ms_path,
-        info=info,
+        snapshot=snapshot,
         spws=spws,
         sources=sources,
         serialize_ms_access=options.serialize_ms_access,
@@ -114,7 +114,7 @@ def measure_field(
         access_log=options.access_log,
         purpose=options.purpose or f"measuring {len(sources)} sources",
     )
-    provenance = make_ms_provenance(key, options.ms_path)
+    provenance = snapshot.provenance(key)
     target = options.products_dir / directory
 
     def read_earlier() -> FieldRecord | None:

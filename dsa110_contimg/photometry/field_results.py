@@ -61,6 +61,7 @@ class FieldResults:
         windows = self._measurement.windows
         return FieldFit(
             ms_path=self._work.info.ms_path,
+            ms_file=self._work.snapshot.file,
             sources=[
                 FittedSource(
                     source=source,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from dsa110_contimg.calibration.record import make_ms_provenance
+from dsa110_contimg.calibration.snapshot import MsSnapshot
 from dsa110_contimg.catalog.sources import OF_FIELD_MODEL, Source
 from dsa110_contimg.errors import ContimgError, InputError
 from dsa110_contimg.imaging.field_products import FIELD_DIR
@@ -33,13 +33,14 @@ from dsa110_contimg.photometry.field import (
 from dsa110_contimg.photometry.field_results import FieldResults
 from dsa110_contimg.photometry.field_stamps import FieldStamps
 from dsa110_contimg.photometry.models import BinningOptions, Photometry, SourceResult
+from dsa110_contimg.provenance import make_provenance
 from dsa110_contimg.storage.ms_access import exclusive_ms
 from dsa110_contimg.storage.publish import publish_tree
 from dsa110_contimg.storage.sandbox import open_sandbox
 from dsa110_contimg.visibilities.directions import require_off_pole
 from dsa110_contimg.visibilities.known_sources import other_sources, problem_of
-from dsa110_contimg.visibilities.models import MsInfo, SpwInfo
-from dsa110_contimg.visibilities.ms_info import read_ms_info, select_spws
+from dsa110_contimg.visibilities.models import MsInfo
+from dsa110_contimg.visibilities.ms_info import select_spws
 
 _LEAST_TO_SUBTRACT = 2
 """Sources in a field: one of them is the target itself."""
@@ -91,34 +92,40 @@ def measure_sources(
     Raises
     ------
     InputError
-        If the MS cannot be read, was left in the middle of a change, lacks a window that was
-        asked for, or products cannot be written.
+        If the MS cannot be read, was left in the middle of a change, is not calibrated, lacks
+        a window that was asked for, or products cannot be written.
     TransientError
-        If the joint fit ran out of time or space, or the MS was held for too long.
+        If the joint fit ran out of time or space, or the MS was held for too long, or changed
+        between the plan and the fit.
     """
-    info = read_ms_info(options.ms_path)
-    spws = select_spws(info, options.spws, options.max_spws)
     if any(source.name.startswith(FIELD_DIR) for source in options.sources):
         raise InputError(
             f"a source may not have a name that begins with {FIELD_DIR}", reason="source_name"
         )
-    model = model_of_field(options, info)
+    snapshot = options.take_snapshot(_doing(options))
     if options.photometry is Photometry.IMAGE:
-        fit = fit_for_images(options)
+        fit = fit_for_images(options, snapshot)
         # Imaging one source refuses what only the photometry of several has.
         shared = options.model_dump(include=set(ImageSourcesOptions.model_fields))
         imaging = {**shared, "field_fit": fit}
-        return image_sources(ImageSourcesOptions.model_validate(imaging), on_done)
-    return _Uvfit(options, info, spws, model).run(on_done)
+        return image_sources(ImageSourcesOptions.model_validate(imaging), on_done, snapshot)
+    return _Uvfit(options, snapshot).run(on_done)
 
 
-def fit_for_images(options: MeasureOptions) -> Path | None:
+def _doing(options: MeasureOptions) -> str:
+    """Say what is done, to those who wait for the MS."""
+    return f"measuring {len(options.sources)} sources"
+
+
+def fit_for_images(options: MeasureOptions, snapshot: MsSnapshot | None = None) -> Path | None:
     """Fit the field for images to subtract, if it has more than one source.
 
     Parameters
     ----------
     options : MeasureOptions
         The MS and all sources that will be imaged.
+    snapshot : MsSnapshot, optional
+        What the MS holds; None: look.
 
     Returns
     -------
@@ -132,14 +139,15 @@ def fit_for_images(options: MeasureOptions) -> Path | None:
     ContimgError
         As `measure_sources` raises it.
     """
-    info = read_ms_info(options.ms_path)
-    model = model_of_field(options, info)
+    if snapshot is None:
+        snapshot = options.take_snapshot(_doing(options))
+    model = model_of_field(options, snapshot.info)
     if len(model) < _LEAST_TO_SUBTRACT:
         return None
-    spws = select_spws(info, options.spws, options.max_spws)
+    spws = select_spws(snapshot.info, options.spws, options.max_spws)
     digest = FieldKey(spws=[spw.spw_id for spw in spws], sources=model).digest
     directory = f"{FIELD_DIR}-{digest}"
-    measure_field(options, info, spws, model, directory=directory)
+    measure_field(options, snapshot, spws, model, directory=directory)
     return options.products_dir / directory / FIELD_FIT_FILE
 
 
@@ -160,13 +168,13 @@ def failed_measurement(
     Returns
     -------
     SourceResult
-        Without measurements and products.
+        Without measurements and products, and made from nothing.
     """
     return unmeasured(
         source,
         f"{error.reason}: {error}",
         ms_path=str(options.ms_path),
-        provenance=make_ms_provenance(options, options.ms_path),
+        provenance=make_provenance(options, []),
     )
 
 
@@ -207,18 +215,18 @@ def model_of_field(options: MeasureOptions, info: MsInfo) -> list[Source]:
 class _Uvfit:
     """The joint fit of one field, and the products of its targets."""
 
-    def __init__(
-        self, options: MeasureOptions, info: MsInfo, spws: list[SpwInfo], model: list[Source]
-    ):
-        self._options, self._info, self._spws, self._model = options, info, spws, model
+    def __init__(self, options: MeasureOptions, snapshot: MsSnapshot):
+        self._options, self._snapshot = options, snapshot
+        self._spws = select_spws(snapshot.info, options.spws, options.max_spws)
+        self._model = model_of_field(options, snapshot.info)
         self._stamps: FieldStamps | None = None
         key = UvfitKey(
             photometry=options.photometry,
             binning=options.binning,
-            field=FieldKey(spws=[spw.spw_id for spw in spws], sources=model).digest,
+            field=FieldKey(spws=[spw.spw_id for spw in self._spws], sources=self._model).digest,
             plots=options.plots,
         )
-        self._provenance = make_ms_provenance(key, options.ms_path)
+        self._provenance = snapshot.provenance(key)
 
     def run(self, on_done: Callable[[SourceResult], None] | None) -> list[SourceResult]:
         """Fit the field, then make the products of each target."""
@@ -228,7 +236,7 @@ class _Uvfit:
             targets = {source.name for source in self._options.sources}
             field = measure_field(
                 self._options,
-                self._info,
+                self._snapshot,
                 self._spws,
                 self._model,
                 targets=targets if self._options.plots else None,
@@ -255,8 +263,8 @@ class _Uvfit:
         """Make the result of a source that is not in the field."""
         return unmeasured(
             source,
-            problem_of(source, self._info),
-            ms_path=self._info.ms_path,
+            problem_of(source, self._snapshot.info),
+            ms_path=self._snapshot.info.ms_path,
             provenance=self._provenance,
             n_spws=len(self._spws),
         )

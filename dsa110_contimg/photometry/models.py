@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.models import Model
-from dsa110_contimg.provenance import Provenance
+from dsa110_contimg.provenance import InputFile, Provenance
 
 
 class Photometry(StrEnum):
@@ -102,6 +102,8 @@ class FieldFit(Model):
     """Absolute path of the MS."""
     sources: list[FittedSource]
     """Targets and the field's other known sources."""
+    ms_file: InputFile | None = None
+    """The state of the MS that was fitted; None: not known."""
 
 
 class PowerLaw(Model):

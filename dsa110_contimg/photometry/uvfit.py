@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from dsa110_contimg.calibration.snapshot import MsSnapshot, hold_ms
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import ScienceQualityError
 from dsa110_contimg.imaging.field_fits import write_field_image
@@ -23,8 +24,7 @@ from dsa110_contimg.photometry.blends import MAX_INFLATION
 from dsa110_contimg.photometry.joint_fit import JointFit, fit_jointly
 from dsa110_contimg.photometry.models import SpwFailure
 from dsa110_contimg.stages import StageClock
-from dsa110_contimg.storage.ms_access import canonical_ms, exclusive_ms
-from dsa110_contimg.storage.ms_change import require_whole
+from dsa110_contimg.storage.ms_access import canonical_ms
 from dsa110_contimg.visibilities.cells import Cells, make_cells
 from dsa110_contimg.visibilities.directions import source_directions
 from dsa110_contimg.visibilities.models import MsInfo, SpwInfo
@@ -46,8 +46,8 @@ class UvfitWork(Model):
 
     ms_path: Path
     """The MS."""
-    info: MsInfo
-    """What it says of itself."""
+    snapshot: MsSnapshot
+    """What it held when the work was planned, and has to hold when it is read."""
     spws: list[SpwInfo]
     """The windows to fit."""
     sources: list[Source]
@@ -62,6 +62,11 @@ class UvfitWork(Model):
     """Shown to those who wait for the MS."""
     image: FieldImageOptions | None = None
     """Image the field as well; None: do not."""
+
+    @property
+    def info(self) -> MsInfo:
+        """What the MS says of itself."""
+        return self.snapshot.info
 
 
 class PairFit(Model):
@@ -138,10 +143,9 @@ def fit_field(work: UvfitWork) -> FieldMeasurement:
 
     Raises
     ------
-    InputError
-        If the MS was left in the middle of a change.
     TransientError
-        If the MS is held by somebody else for too long.
+        If the MS is held by another process for too long, or has changed since the work was
+        planned.
     """
     clock = StageClock(work.purpose)
     windows: list[WindowFit] = []
@@ -187,17 +191,17 @@ def _read_cells(
     directions = source_directions(work.sources, work.info)
     averaged: Future[_Averaged] | None = None
     with ExitStack() as hold:
-        if work.serialize_ms_access:
-            with clock.stage("wait for the MS"):
-                hold.enter_context(
-                    exclusive_ms(
-                        ms_path,
-                        work.purpose,
-                        timeout_s=work.lock_timeout_s,
-                        access_log=work.access_log,
-                    )
+        with clock.stage("wait for the MS"):
+            hold.enter_context(
+                hold_ms(
+                    ms_path,
+                    work.purpose,
+                    timeout_s=work.lock_timeout_s,
+                    access_log=work.access_log,
+                    locked=work.serialize_ms_access,
+                    planned=work.snapshot,
                 )
-        require_whole(ms_path)
+            )
         with clock.stage("read"):
             for number, spw in enumerate(work.spws, start=1):
                 try:

@@ -310,6 +310,7 @@ class _Night:
             antenna_positions_m=positions_m,
             uvw_m=uvw_m[self.baselines[1]] - uvw_m[self.baselines[0]],
             dec_deg=options.dec_deg,
+            is_calibrated=not options.gain_errors,
         )
         try:
             uvh5_writer.write_subband(path, header, data)

@@ -57,6 +57,8 @@ class SubbandHeader:
         Baseline coordinates towards the pointing on the meridian, metres.
     dec_deg : float
         Declination of date of the pointing, in degrees.
+    is_calibrated : bool
+        Whether the visibilities are in Jy; those of the correlator are not, and say nothing.
     """
 
     freq_hz: npt.NDArray[np.float64]
@@ -66,6 +68,7 @@ class SubbandHeader:
     antenna_positions_m: npt.NDArray[np.float64]
     uvw_m: npt.NDArray[np.float64]
     dec_deg: float
+    is_calibrated: bool = False
 
 
 def write_subband(path: Path, header: SubbandHeader, data: npt.NDArray[np.complex64]) -> None:
@@ -78,7 +81,7 @@ def write_subband(path: Path, header: SubbandHeader, data: npt.NDArray[np.comple
     header : SubbandHeader
         What the file says of itself.
     data : ndarray of complex64, shape (ntimes, nbls, nchan, 2)
-        Visibilities in Jy.
+        Visibilities, in Jy if the header says so.
     """
     unfinished = path.with_name(incomplete_name(path.name))
     image = _file_image(header, data)
@@ -114,6 +117,8 @@ def _write_header(group: h5py.Group, header: SubbandHeader) -> None:
     group["object_name"] = np.bytes_("search")
     group["history"] = np.bytes_(f"simulated by dsa110-contimg {__version__}")
     group["phase_type"] = np.bytes_("drift")
+    if header.is_calibrated:
+        group["vis_units"] = np.bytes_("Jy")
     group["Nants_data"] = len(header.antenna_numbers)
     group["Nants_telescope"] = N_ANTENNAS_TELESCOPE
     group["antenna_diameters"] = np.full(N_ANTENNAS_TELESCOPE, DISH_DIAMETER_M)

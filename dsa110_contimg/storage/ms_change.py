@@ -127,11 +127,29 @@ def require_whole(ms_path: Path) -> None:
     """
     change = interrupted_change(canonical_ms(ms_path))
     if change is not None:
-        raise InputError(
-            f"{ms_path} was left in the middle of its {change}",
-            reason="ms_half_changed",
-            remedy=f"run its {change} again: it begins from what was there before",
-        )
+        raise half_changed(ms_path, change)
+
+
+def half_changed(ms_path: Path, change: Change) -> InputError:
+    """Make the error of an MS that was left in the middle of a change.
+
+    Parameters
+    ----------
+    ms_path : Path
+        The MS.
+    change : Change
+        What began and did not end.
+
+    Returns
+    -------
+    InputError
+        The error.
+    """
+    return InputError(
+        f"{ms_path} was left in the middle of its {change}",
+        reason="ms_half_changed",
+        remedy=f"run its {change} again: it begins from what was there before",
+    )
 
 
 def interrupted_change(ms_path: Path) -> Change | None:

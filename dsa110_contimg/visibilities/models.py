@@ -49,6 +49,13 @@ class MsInfo(Model):
     """``"CORRECTED_DATA"`` if the MS has it, else ``"DATA"``."""
     n_rows: int
     """Rows of the main table."""
+    data_units: str = ""
+    """Unit of DATA as its keyword states it, e.g. ``"Jy"``; empty if it states none."""
+
+    @property
+    def in_jy(self) -> bool:
+        """Whether the column that is measured is known to be calibrated."""
+        return self.data_column == "CORRECTED_DATA" or self.data_units == "Jy"
 
 
 class Averaging(Model):

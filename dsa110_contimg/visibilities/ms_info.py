@@ -16,6 +16,8 @@ from dsa110_contimg.errors import InputError
 from dsa110_contimg.provenance import InputFile
 from dsa110_contimg.visibilities.models import MsInfo, SpwInfo
 
+DATA_UNITS = "QuantumUnits"
+"""Keyword of the column DATA that states its unit, as pyuvdata writes and reads it."""
 _SECONDS_PER_DAY = 86400.0
 _READABLE_FRAMES = ("J2000", "ICRS")
 _VOLATILE_FILE = "table.lock"
@@ -67,15 +69,32 @@ def read_ms_info(ms_path: Path) -> MsInfo:
         If it is absent, damaged, empty or has more than one field.
     """
     path = ms_path.absolute()
-    if not (path / "table.dat").is_file():
-        what = "is not a Measurement Set" if path.exists() else "does not exist"
-        raise InputError(f"{path} {what}", reason="missing_ms", remedy="check the path")
+    require_ms(path)
     try:
         return _read(path)
     except RuntimeError as error:  # casacore's only exception
         raise InputError(
             f"{path} is damaged: {error}", reason="damaged_ms", remedy="convert its group again"
         ) from error
+
+
+def require_ms(ms_path: Path) -> None:
+    """Refuse a path that leads to no MS.
+
+    Parameters
+    ----------
+    ms_path : Path
+        Path of the MS.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    path = ms_path.absolute()
+    if not (path / "table.dat").is_file():
+        what = "is not a Measurement Set" if path.exists() else "does not exist"
+        raise InputError(f"{path} {what}", reason="missing_ms", remedy="check the path")
 
 
 def read_station_names(ms_path: Path) -> list[str]:
@@ -261,6 +280,7 @@ def _read(path: Path) -> MsInfo:
         times_s = ms.getcol("TIME")
         integration_s = float(ms.getcell("INTERVAL", 0))
         names = set(ms.colnames())
+        units = np.ravel(ms.getcolkeywords("DATA").get(DATA_UNITS, "")) if "DATA" in names else [""]
     ra_deg, dec_deg, frame = _read_center(path)
     telescope, itrf_m = _read_telescope(path)
     spws = _read_spws(path)
@@ -280,6 +300,7 @@ def _read(path: Path) -> MsInfo:
         integration_time_s=integration_s,
         data_column="CORRECTED_DATA" if "CORRECTED_DATA" in names else "DATA",
         n_rows=len(times_s),
+        data_units=str(units[0]),
     )
 
 

@@ -26,8 +26,8 @@ from dsa110_contimg.calibration.models import (
     TableKind,
     ValidityRules,
 )
-from dsa110_contimg.calibration.record import read_calibration
 from dsa110_contimg.calibration.registry import Registry
+from dsa110_contimg.calibration.snapshot import read_snapshot
 from dsa110_contimg.calibration.solve import solve_ms
 from dsa110_contimg.calibration.solve_work import SolveStrategy
 from dsa110_contimg.calibration.tables import read_solutions
@@ -252,7 +252,7 @@ def test_what_is_not_valid_is_not_applied(
         assert caught.value.reason in ("no_valid_calibration", "set_not_valid")
         assert wrong.set_id in str(caught.value)
     assert describe_ms(transits.field) == before
-    assert read_calibration(transits.field) is None
+    assert read_snapshot(transits.field).calibration is None
 
 
 def test_a_set_that_was_withdrawn(transits, copied_set, own_registry, tmp_path):
@@ -300,7 +300,7 @@ def test_a_child_that_is_killed_leaves_an_ms_that_is_refused(transits, calibrate
     with killed_after(0.0, find_applycal) as killed, pytest.raises(TransientError):
         apply_calibration(options)
     assert killed
-    assert read_calibration(ms) is None
+    assert read_snapshot(ms).calibration is None
     with pytest.raises(InputError, match="left in the middle of its calibration"):
         require_whole(ms)
     record = apply_calibration(options)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +17,24 @@ from support.calibrator_transits import TARGET, Transits, copy_ms, places
 
 from dsa110_contimg.calibration.apply import apply_calibration
 from dsa110_contimg.calibration.models import ValidityRules
-from dsa110_contimg.calibration.record import UNKNOWN_CALIBRATION, make_ms_provenance
+from dsa110_contimg.calibration.snapshot import (
+    UNKNOWN_CALIBRATION,
+    CalibrationDemand,
+    hold_ms,
+    read_snapshot,
+)
+from dsa110_contimg.errors import InputError, TransientError
 from dsa110_contimg.imaging.fits_provenance import add_provenance
-from dsa110_contimg.imaging.models import Backend
+from dsa110_contimg.imaging.image_source import image_source
+from dsa110_contimg.imaging.models import Backend, ImageSourceOptions
 from dsa110_contimg.photometry.field import FIELD_DIR
-from dsa110_contimg.photometry.measure import MeasureOptions, measure_sources
+from dsa110_contimg.photometry.measure import MeasureOptions, fit_for_images, measure_sources
 from dsa110_contimg.photometry.models import Photometry
+from dsa110_contimg.photometry.uvfit import UvfitWork, fit_field
 from dsa110_contimg.provenance import Provenance
-from dsa110_contimg.storage.ms_change import Change, record_path
+from dsa110_contimg.storage.ms_change import Change, interrupted_change, record_path
+
+NEIGHBOUR = TARGET.model_copy(update={"name": "neighbour", "dec_deg": 54.4})
 
 pytestmark = [pytest.mark.casa, pytest.mark.usefixtures("private_places")]
 
@@ -126,7 +138,7 @@ def test_products_are_stale_when_the_ms_is_calibrated_anew(transits, ms, tmp_pat
 
 
 def test_data_that_are_not_calibrated_say_so(transits, tmp_path):
-    made = make_ms_provenance(options(transits, transits.field, tmp_path), transits.field)
+    made = read_snapshot(transits.field).provenance(options(transits, transits.field, tmp_path))
     assert (made.calibration, made.calibration_sets) == (None, [])
     header = fits.Header()
     add_provenance(header, made)
@@ -138,10 +150,98 @@ def test_data_that_are_not_calibrated_say_so(transits, tmp_path):
 def test_data_that_somebody_else_corrected(transits, ms, tmp_path):
     copy = copy_ms(ms, tmp_path)
     record_path(copy, Change.CALIBRATION).unlink()
-    made = make_ms_provenance(options(transits, copy, tmp_path), copy)
+    made = read_snapshot(copy).provenance(options(transits, copy, tmp_path))
     assert (made.calibration, made.calibration_sets) == (UNKNOWN_CALIBRATION, [])
 
 
-def test_an_ms_that_is_not_there(transits, tmp_path):
-    made = make_ms_provenance(options(transits, tmp_path / "no.ms", tmp_path), tmp_path / "no.ms")
-    assert (made.inputs, made.calibration) == ([], None)
+@pytest.mark.parametrize("photometry", Photometry)
+def test_data_that_were_never_calibrated_are_refused(transits, tmp_path, photometry):
+    shared = options(transits, transits.field, tmp_path, photometry=photometry, spws=(3,))
+    with pytest.raises(InputError, match="is not calibrated: ") as caught:
+        measure_sources(shared)
+    assert caught.value.reason == "not_calibrated"
+    applied = shared.model_copy(update={"calibration": CalibrationDemand.APPLIED})
+    with pytest.raises(TransientError, match="is not calibrated any more"):
+        measure_sources(applied)
+    assert not list(tmp_path.iterdir())
+
+
+def test_data_are_measured_as_they_are_on_demand(transits, tmp_path):
+    demand = {"calibration": CalibrationDemand.ASSUMED, "plots": False, "spws": (3,)}
+    [result] = measure_sources(options(transits, transits.field, tmp_path, **demand))
+    assert result.success
+    assert result.provenance.calibration is None
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"photometry": Photometry.UVFIT},
+        {"photometry": Photometry.IMAGE, "backend": Backend.DUCC0, "field_model": [NEIGHBOUR]},
+    ],
+    ids=["uvfit", "image"],
+)
+def test_what_is_measured_is_what_the_ms_holds_once_it_is_had(transits, tmp_path, method):
+    """The measurement begins while the MS is calibrated: of the raw data it sees nothing."""
+    copy = copy_ms(transits.field, tmp_path)
+    with ThreadPoolExecutor(1) as pool:
+        applying = pool.submit(apply_calibration, transits.apply_options(copy))
+        while interrupted_change(copy) is None:
+            assert not applying.done()
+            time.sleep(0.01)
+        shared = options(transits, copy, tmp_path / "products", plots=False, spws=(3,), **method)
+        [result] = measure_sources(shared)
+        record = applying.result()
+    assert result.success
+    [measured] = result.spws
+    # 3 mJy of noise in a window of raw data with gain errors of tens of per cent.
+    assert measured.flux_jy == pytest.approx(float(TARGET.flux_at(measured.freq_hz)), abs=0.02)
+    assert result.provenance.calibration == record.sentence
+
+
+def test_a_plan_that_no_longer_holds_is_refused(transits, ms, tmp_path):
+    """A field fit, or any plan, of another state of the MS than that which is read."""
+    copy = copy_ms(transits.field, tmp_path)
+    demand = {"calibration": CalibrationDemand.ASSUMED, "field_model": [NEIGHBOUR], "spws": (3,)}
+    shared = options(transits, copy, tmp_path / "products", **demand, backend=Backend.DUCC0)
+    raw = read_snapshot(copy)
+    fit = fit_for_images(shared)
+    work = UvfitWork(
+        ms_path=copy,
+        snapshot=raw,
+        spws=raw.info.spws[:1],
+        sources=[TARGET],
+        serialize_ms_access=True,
+        lock_timeout_s=1.0,
+        access_log=None,
+        purpose="test",
+    )
+    apply_calibration(transits.apply_options(copy))
+    image = {**shared.model_dump(include=set(ImageSourceOptions.model_fields)), "source": TARGET}
+    stale = ImageSourceOptions.model_validate({**image, "field_fit": fit})
+    for refused in (
+        lambda: fit_field(work),
+        lambda: image_source(stale),
+        lambda: image_source(ImageSourceOptions.model_validate(image), raw),
+    ):
+        with pytest.raises(TransientError, match="has changed since") as caught:
+            refused()
+        assert caught.value.reason == "ms_changed"
+    assert not (tmp_path / "products" / TARGET.name).exists()
+
+
+def test_without_the_lock_an_ms_that_changes_meanwhile_is_refused(transits, tmp_path):
+    copy = copy_ms(transits.field, tmp_path)
+    with (
+        pytest.raises(TransientError, match="has changed since") as caught,
+        hold_ms(copy, "looking", timeout_s=1.0, locked=False),
+    ):
+        apply_calibration(transits.apply_options(copy))
+    assert caught.value.reason == "ms_changed"
+
+
+def test_no_lock_file_beside_a_path_that_was_mistyped(transits, tmp_path):
+    for stage in (measure_sources, lambda o: apply_calibration(transits.apply_options(o.ms_path))):
+        with pytest.raises(InputError, match="does not exist"):
+            stage(options(transits, tmp_path / "typo" / "no.ms", tmp_path / "products"))
+    assert not list(tmp_path.iterdir())

@@ -112,6 +112,7 @@ def test_pyuvdata_reads_the_ms_back(converted, oracle):
     assert back.Nspws == N_SUBBANDS
     assert back.telescope.name == "OVRO_MMA"
     first = oracle[0]
+    assert back.vis_units == first.vis_units == "Jy"
     order = np.lexsort((back.ant_2_array, back.ant_1_array, back.time_array))
     # The MS holds no sign of pyuvdata, which then undoes the conjugation itself.
     window = back.data_array[order][:, back.flex_spw_id_array == 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import h5py
 import numpy as np
 import pytest
 from support.subband_files import apply, edit, file_name, put, write_group, write_tiny
@@ -18,6 +19,10 @@ from dsa110_contimg.conversion.uvh5 import (
 pytestmark = pytest.mark.unit
 
 START = datetime(2026, 1, 25, 12, tzinfo=UTC)
+
+
+def add_unit(file: h5py.File) -> None:
+    file["Header/vis_units"] = np.bytes_("Jy")
 
 
 @pytest.fixture
@@ -48,6 +53,10 @@ def test_a_sound_group_has_no_findings(files):
         ("set of antenna positions", [edit("antenna_positions", lambda p: p + 0.01)]),
         ("site", [put("Header/altitude", 1222.0)]),
         ("telescope name", [put("Header/telescope_name", np.bytes_("DSA-110"))]),
+        (
+            "unit of visibilities",
+            [add_unit],
+        ),
     ],
 )
 def test_the_odd_one_is_named(files, what, mutations):

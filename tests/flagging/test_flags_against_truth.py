@@ -18,6 +18,7 @@ from support.rfi_night import (
 )
 
 from dsa110_contimg.calibration.need import describe_need
+from dsa110_contimg.calibration.snapshot import read_snapshot
 from dsa110_contimg.flagging.flag_ms import flag_ms
 from dsa110_contimg.flagging.models import Flagger, FlagRecord, FlagStrategy
 from dsa110_contimg.storage.files import make_read_only, make_writable
@@ -109,7 +110,7 @@ def add_flags(ms: Path) -> np.ndarray:
 
 def test_a_dead_antenna_needs_no_solutions(flagged_group: FlaggedGroup) -> None:
     """Else a set that lacks it, too, would be refused where few antennas are left."""
-    need = describe_need(flagged_group.ms)
+    need = describe_need(read_snapshot(flagged_group.ms))
     everybody = flagged_group.record.after.by_antenna
     assert need.antennas == [
         name for name in everybody if name not in flagged_group.group.dead_names

@@ -11,9 +11,10 @@ from astropy.wcs import WCS
 from support.imaging_backends import ALL, OTHERS, needs_wsclean
 from support.point_source import TARGET
 
+from dsa110_contimg.calibration.snapshot import read_snapshot
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import InputError
-from dsa110_contimg.imaging.image_source import _provenance, image_source, image_sources
+from dsa110_contimg.imaging.image_source import image_source, image_sources
 from dsa110_contimg.imaging.measure_stamps import measure_stamps
 from dsa110_contimg.imaging.models import CleanOptions, ImageSourceOptions, ImageSourcesOptions
 from dsa110_contimg.imaging.prepare import StampWork
@@ -150,14 +151,14 @@ def test_a_neighbour_appears_in_its_place(point_source_ms, options_for, backend)
 def test_casa_is_not_needed(point_source_ms, options_for, tmp_path, backend):
     """CASA refuses to be opened here, outside its child."""
     options = options_for(point_source_ms, backend=backend)
-    info = read_ms_info(point_source_ms)
+    snapshot = read_snapshot(point_source_ms)
     for folder in ("scratch", "tree"):
         (tmp_path / folder).mkdir()
     work = StampWork(
         options=options,
-        info=info,
-        spws=select_spws(info, options.spws, None),
-        provenance=_provenance(options),
+        snapshot=snapshot,
+        spws=select_spws(snapshot.info, options.spws, None),
+        provenance=snapshot.provenance(options),
         scratch_dir=tmp_path / "scratch",
         tree_dir=tmp_path / "tree",
     )

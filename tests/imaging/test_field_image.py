@@ -11,6 +11,7 @@ from astropy.wcs import WCS
 from PIL import Image
 from support.point_source import TARGET
 
+from dsa110_contimg.calibration.snapshot import read_snapshot
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.imaging.field_fits import FieldMaps, read_field_image
 from dsa110_contimg.imaging.field_image import MAX_SIZE_PX
@@ -24,7 +25,6 @@ from dsa110_contimg.imaging.field_stamp_plot import plot_field_stamp
 from dsa110_contimg.photometry.uvfit import FieldMeasurement, UvfitWork, fit_field
 from dsa110_contimg.provenance import Provenance
 from dsa110_contimg.visibilities.models import MsInfo
-from dsa110_contimg.visibilities.ms_info import read_ms_info
 
 pytestmark = pytest.mark.casa
 
@@ -35,7 +35,7 @@ PROVENANCE = Provenance(created="now", host="here", versions={}, options={"a": 1
 
 @pytest.fixture(scope="module")
 def info(point_source_ms: Path) -> MsInfo:
-    return read_ms_info(point_source_ms)
+    return read_snapshot(point_source_ms).info
 
 
 def measure(
@@ -43,7 +43,7 @@ def measure(
 ) -> FieldMeasurement:
     work = UvfitWork(
         ms_path=Path(info.ms_path),
-        info=info,
+        snapshot=read_snapshot(Path(info.ms_path)),
         spws=info.spws[windows],
         sources=sources,
         serialize_ms_access=False,

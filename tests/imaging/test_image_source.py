@@ -15,6 +15,7 @@ from casacore.tables import table
 from PIL import Image
 from support.point_source import TARGET
 
+from dsa110_contimg.calibration.snapshot import read_snapshot
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import InputError
 from dsa110_contimg.imaging.image_source import (
@@ -211,7 +212,8 @@ def done(imaged, tmp_path) -> tuple[Path, ImageSourceOptions]:
 
 def earlier(target: Path, options: ImageSourceOptions, **changes: object) -> SourceResult | None:
     changed = ImageSourceOptions.model_validate({**options.model_dump(), **changes})
-    return _earlier_result(target, changed, _provenance(changed))
+    snapshot = read_snapshot(changed.ms_path)
+    return _earlier_result(target, changed, _provenance(changed, snapshot))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +18,6 @@ from dsa110_contimg.conversion.hdf5_orchestrator import ConversionOptions, conve
 from dsa110_contimg.errors import ContimgError, InputError
 from dsa110_contimg.orchestration import calibration_tasks, ms_tasks
 from dsa110_contimg.orchestration.ms_requests import ImageRequest, work_on_ms
-from dsa110_contimg.photometry.field import FIELD_DIR
 from dsa110_contimg.photometry.models import Photometry
 from dsa110_contimg.qa.records import NightLedger
 from dsa110_contimg.settings import get_settings
@@ -63,7 +63,10 @@ def failure_on_record(request: ImageRequest) -> str:
 
 
 @pytest.mark.parametrize("photometry", list(Photometry))
-def test_under_a_task_that_measures(request_for_ms: ImageRequest, photometry: Photometry) -> None:
+def test_under_a_task_that_measures(
+    request_for_ms: ImageRequest, photometry: Photometry, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     request = request_for_ms.model_copy(update={"photometry": photometry})
     errors: list[ContimgError] = []
 
@@ -75,13 +78,11 @@ def test_under_a_task_that_measures(request_for_ms: ImageRequest, photometry: Ph
         except ContimgError as error:
             errors.append(error)
 
-    name = FIELD_DIR if photometry is Photometry.UVFIT else TARGET.name
-    product = get_settings().products_dir / request.group_id[:10] / request.group_id / name
     task = threading.Thread(target=run)
     with exclusive_ms(request.ms, "a test", timeout_s=1):
         task.start()
         until = time.monotonic() + LIMIT_S
-        while read_holder(product) is None:  # it has looked at the MS, and waits to read it
+        while f"waiting for {request.ms}: held by a test" not in caplog.text:
             assert time.monotonic() < until, errors
             time.sleep(0.01)
         assert remove_for_sure(request.ms) == []
