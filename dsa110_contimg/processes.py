@@ -31,6 +31,7 @@ from dsa110_contimg.errors import (
     name_os_error,
 )
 from dsa110_contimg.models import Model
+from dsa110_contimg.progress import LOG_FORMAT, told_progress
 
 ResultT = TypeVar("ResultT", bound=Model)
 
@@ -165,7 +166,8 @@ def run_in_child(
         with os.fdopen(answer_fd, encoding="utf-8") as answer, log_path.open("ab") as log:
             # Tells those who remove old logs that this one is in use, if the child says nothing.
             os.utime(log.fileno())
-            status = _run(request, timeout_s, log.fileno(), answer_fd, warm=warm)
+            with told_progress(log_path):
+                status = _run(request, timeout_s, log.fileno(), answer_fd, warm=warm)
             answer.seek(0)
             text = answer.read()
     except TimeoutError:
@@ -276,7 +278,7 @@ def handle_request(request: dict[str, Any], answer_fd: int) -> NoReturn:
     status = _EXIT_CRASHED
     try:
         os.environ.update(request["env"])
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
+        logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, force=True)
         status, text = _call(request)
         with os.fdopen(answer_fd, "w", encoding="utf-8") as answer:
             answer.write(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from dsa110_contimg.visibilities.ms_info import (
 )
 from dsa110_contimg.visibilities.subtract import predict_window
 from dsa110_contimg.visibilities.window import Window, read_window
+
+_log = logging.getLogger(__name__)
 
 _N_REFERENCES = 6
 """Reference antennas that CASA is given to choose from, best first."""
@@ -116,7 +119,8 @@ def solve_in_child(work: SolveWork) -> Solved:
     windows: list[int] = []
     share = np.zeros(0)
     with clock.stage("divide by the model"):
-        for spw in work.info.spws:
+        for number, spw in enumerate(work.info.spws, start=1):
+            _log.info("%s: divide window %d of %d", work.ms_path.stem, number, len(work.info.spws))
             try:
                 window = _normalise(work, spw)
             except ScienceQualityError as error:

@@ -58,7 +58,7 @@ def convert(
     """
     from rich.markup import escape
 
-    from dsa110_contimg.cli.output import console, print_json, say
+    from dsa110_contimg.cli.output import console, print_json, say, working
     from dsa110_contimg.conversion.hdf5_orchestrator import convert_subband_groups_to_ms
 
     def show_line(what: str, text: str) -> None:
@@ -79,18 +79,19 @@ def convert(
         for file in result.unusable:
             show_line("unusable", f"{file.file} {file.reason}")
 
-    results = convert_subband_groups_to_ms(
-        input_dir,
-        output_dir,
-        start,
-        end,
-        max_workers=workers,
-        stage_to_tmpfs=tmpfs,
-        scratch_dir=scratch_dir,
-        header_contradictions=header_contradictions,
-        skip_existing=not again,
-        progress=show,
-    )
+    with working(f"converting {input_dir}", of="dsa110_contimg.storage.ms_access"):
+        results = convert_subband_groups_to_ms(
+            input_dir,
+            output_dir,
+            start,
+            end,
+            max_workers=workers,
+            stage_to_tmpfs=tmpfs,
+            scratch_dir=scratch_dir,
+            header_contradictions=header_contradictions,
+            skip_existing=not again,
+            progress=show,
+        )
     if json_output:
         fields = {"group_id", "state", "ms_path", "reason", "unusable", "seconds", "warnings"}
         print_json([result.model_dump(mode="json", include=fields) for result in results])

@@ -190,20 +190,22 @@ def _choose(columns: Sequence[Column], widths: list[int], room: int) -> list[int
 
 
 @contextmanager
-def working(words: str) -> Iterator[None]:
+def working(words: str, of: str = "dsa110_contimg") -> Iterator[None]:
     """Say what is done, and how far it is or what it waits for, as the stages say it.
 
     Parameters
     ----------
     words : str
         What the body does, with names as they are.
+    of : str, optional
+        The modules whose news are shown.
 
     Yields
     ------
     None
         In a terminal one line changes while the body works; else each news has a line.
     """
-    log = logging.getLogger("dsa110_contimg")
+    log = logging.getLogger(of)
     level = log.level
     with console.status(Text(make_visible(words))) as status:
         teller = _Teller(status, words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Final
 
@@ -18,6 +19,7 @@ from dsa110_contimg.models import AbsolutePath, Model
 from dsa110_contimg.stages import StageClock
 from dsa110_contimg.visibilities.models import SpwInfo
 
+_log = logging.getLogger(__name__)
 _CORRECTED: Final = "CORRECTED_DATA"
 
 
@@ -78,6 +80,8 @@ def flag_in_child(work: FlagWork) -> Flagged:
     casatasks = open_casatasks()
 
     def flagdata(commands: list[str]) -> None:
+        modes = ", ".join(command.split("'")[1] for command in commands)
+        _log.info("%s: flagdata %s", work.ms_path.stem, modes)
         casatasks.flagdata(vis=str(work.ms_path), mode="list", inpfile=commands, flagbackup=False)
 
     try:
@@ -173,6 +177,7 @@ def _find_interference(work: FlagWork, flagdata: Callable[[list[str]], None]) ->
     strategy = work.strategy
 
     def extend_to_all() -> None:
+        _log.info("%s: extend to all baselines", work.ms_path.stem)
         extend_to_all_baselines(work.ms_path, work.spws, strategy.quorum)
 
     if strategy.flagger is Flagger.AOFLAGGER:

@@ -36,6 +36,8 @@ _log = logging.getLogger(__name__)
 
 ACCESS_LOG: Final = "ms_access.jsonl"
 """Name of the log of who held which MS when, among the logs of a work directory."""
+_SHORT_WAIT_S, _LONG_WAIT_S = 1.0, 5.0
+"""How long a wait for a holder goes on in silence, at first and later."""
 _DYING_S = 10.0
 """A killed process frees its locks a moment before it is gone."""
 
@@ -215,16 +217,37 @@ def _take(ms: Path, purpose: str, timeout_s: float, access_log: Path | None) -> 
     lock = FileLock(lock_path(ms))
     try:
         lock_path(ms).parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=timeout_s)
+        _acquire(lock, ms, timeout_s)
         if (left := read_holder(ms)) is not None:
             _record_left(left, ms, access_log)
         lock_path(ms).write_text(_describe_self(purpose).model_dump_json(), encoding="utf-8")
     except Timeout:
-        raise _held(ms, timeout_s) from None
+        who = _name_holder(ms)
+        raise TransientError(
+            f"{ms} is held by {who}; waited {timeout_s:.0f} s", reason="ms_held"
+        ) from None
     except OSError as error:
         lock.release()
         raise name_os_error(error, f"cannot lock {ms}", denied="target_not_writable") from error
     return lock
+
+
+def _acquire(lock: FileLock, ms: Path, timeout_s: float) -> None:
+    """Wait for the lock, and say every few seconds for whom."""
+    start_s = time.monotonic()
+    silence_s = _SHORT_WAIT_S
+    while True:
+        left_s = timeout_s - (time.monotonic() - start_s)
+        try:
+            lock.acquire(timeout=max(0.0, min(left_s, silence_s)))
+        except Timeout:
+            if left_s <= silence_s:
+                raise
+            waited_s = time.monotonic() - start_s
+            _log.info("waiting for %s: held by %s; %.0f s", ms, _name_holder(ms), waited_s)
+            silence_s = _LONG_WAIT_S
+        else:
+            return
 
 
 @contextmanager
@@ -338,12 +361,9 @@ def _record(
     span.append_to(access_log)
 
 
-def _held(ms: Path, waited_s: float) -> TransientError:
+def _name_holder(ms: Path) -> str:
     """Say who holds an MS."""
     holder = read_holder(ms)
-    who = (
-        f"{holder.purpose} (pid {holder.pid} on {holder.host} since {holder.since})"
-        if holder
-        else "an unnamed process"
-    )
-    return TransientError(f"{ms} is held by {who}; waited {waited_s:.0f} s", reason="ms_held")
+    if holder is None:
+        return "an unnamed process"
+    return f"{holder.purpose} (pid {holder.pid} on {holder.host} since {holder.since})"

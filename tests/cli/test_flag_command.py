@@ -40,6 +40,8 @@ def test_flag_skip_and_undo(own_ms: Path, tmp_path: Path) -> None:
     assert f"missing_ms: {absent} does not exist" in done.stderr
     assert "[2/2] own.ms: flagged" in done.stderr
     assert "dead antennas 0." in done.stderr, "the steps and their seconds"
+    for step in ("flag versions", "clip", "summary"):
+        assert f"own: {step}\n" in done.stderr, "what is done, while it is done"
     title, row, picture = done.stdout.splitlines()
     assert title.split("  ")[0] == "MS"
     before, after = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import multiprocessing
 import os
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from dsa110_contimg.errors import TransientError
+from dsa110_contimg.storage import ms_access
 from dsa110_contimg.storage.ms_access import (
     AccessSpan,
     HoldEnd,
@@ -52,7 +54,9 @@ def start_holder(ms: Path, tmp_path: Path, seconds: float):
     return process
 
 
-def test_waiter_learns_who_holds_it_even_by_a_link(tmp_path):
+def test_waiter_learns_who_holds_it_even_by_a_link(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(ms_access, "_SHORT_WAIT_S", 0.05)
+    caplog.set_level(logging.INFO, ms_access.__name__)
     ms = tmp_path / "a.ms"
     ms.mkdir()
     link = tmp_path / "elsewhere"
@@ -66,6 +70,7 @@ def test_waiter_learns_who_holds_it_even_by_a_link(tmp_path):
         ):
             pytest.fail("two holders at once")
         assert caught.value.reason == "ms_held"
+        assert f"waiting for {ms}: held by the holder (pid {process.pid}" in caplog.text
     finally:
         process.kill()
         process.join()

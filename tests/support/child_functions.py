@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from dsa110_contimg.errors import InputError
 from dsa110_contimg.models import Model
+from dsa110_contimg.stages import StageClock
 
 
 class Request(Model):
@@ -71,3 +73,12 @@ def sleep(options: Request) -> Answer:
 def leave_grandchild(options: Request) -> Answer:
     grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     return Answer(text=str(grandchild.pid), pid=os.getpid())
+
+
+def work_and_tell(options: Request) -> Answer:
+    logging.getLogger("another.library").info("of another library")
+    with StageClock("the MS").stage("a step"):
+        sys.stderr.write(f"{options.text}\n")
+        sys.stderr.flush()
+        time.sleep(1.0)
+    return Answer(text="", pid=os.getpid())

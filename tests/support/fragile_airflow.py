@@ -20,8 +20,6 @@ from dsa110_contimg.storage.ms_access import Holder, read_holder
 
 _LOOK_S = 0.002
 _SCAN_S = 0.25
-_AT_THE_DOOR_S = 3.0
-"""So long after its start a child of an imaging task has asked for the MS."""
 _HASTE = {
     "SCHEDULER_HEALTH_CHECK_THRESHOLD": 12,
     "ORPHANED_TASKS_CHECK_INTERVAL": 4,
@@ -132,7 +130,7 @@ def await_imaging(ms: Path, source: str, stopped_before: set[int], timeout_s: fl
     while time.monotonic() < until:
         holder = read_holder(ms)
         wanted = holder is not None and f": {source}" in holder.purpose
-        if wanted and holder.pid not in stopped_before:
+        if wanted and holder.pid not in stopped_before and _is_child(holder.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(holder.pid, signal.SIGSTOP)
                 # It may have given the MS back before the signal came.
@@ -141,6 +139,13 @@ def await_imaging(ms: Path, source: str, stopped_before: set[int], timeout_s: fl
                 os.kill(holder.pid, signal.SIGCONT)
         time.sleep(_LOOK_S)
     raise AssertionError(f"no task for {source} has held {ms} within {timeout_s} s")
+
+
+def _is_child(pid: int) -> bool:
+    """Whether it is a stage's child, which reads the data; a task itself only looks."""
+    with contextlib.suppress(psutil.Error):
+        return "child_main" in str(psutil.Process(pid).cmdline())
+    return False
 
 
 @contextlib.contextmanager
@@ -157,16 +162,13 @@ def stopped_in_its_hold(
             os.kill(holder.pid, signal.SIGCONT)
 
 
-def await_waiter(airflow: FragileAirflow, holder: Holder, timeout_s: float) -> int:
-    """Wait until another imaging child must be waiting for the MS; which one that is."""
+def await_waiter(airflow: FragileAirflow, holder: Holder, timeout_s: float) -> None:
+    """Wait until the log of another task says that it waits for the holder."""
+    said = f"held by {holder.purpose} (pid {holder.pid} on "
     until = time.monotonic() + timeout_s
     while time.monotonic() < until:
-        for process in airflow.processes():
-            with contextlib.suppress(psutil.Error):
-                is_other_child = process.pid != holder.pid and "child_main" in str(
-                    process.cmdline()
-                )
-                if is_other_child and time.time() - process.create_time() > _AT_THE_DOOR_S:
-                    return process.pid
+        logs = airflow.home.logs_dir.rglob("*.log")
+        if any(said in log.read_text(errors="replace") for log in logs):
+            return
         time.sleep(_SCAN_S)
     raise AssertionError(f"no other imaging has come for the MS within {timeout_s} s")
