@@ -112,12 +112,16 @@ def expand_path(value: str | Path) -> Path:
     """
     if not str(value).strip():
         raise ValueError("a path may not be empty")
-    if not str(value).isascii() and os.fsencode(value).decode(errors="replace") != str(value):
-        raise ValueError("a path must be UTF-8")
     try:
-        return Path(value).expanduser()
+        path = Path(value).expanduser()
+        os.path.realpath(path).encode()
     except RuntimeError:
         raise ValueError("the home that ~ stands for is not known") from None
+    except FileNotFoundError:
+        raise ValueError("a relative path, but the current directory was deleted") from None
+    except UnicodeEncodeError:
+        raise ValueError("a path, and what it leads to, must be UTF-8") from None
+    return path
 
 
 def explain_settings(

@@ -120,11 +120,14 @@ def _tell(reason: str, sentence: str) -> None:
 
 def _read_argument(argument: str) -> str:
     """Take ``~`` for the home where no shell did."""
-    _require_text("the argument", argument)
+    _require_text("the argument is", argument)
     is_option = argument.startswith("--")
     option, equals, value = argument.partition("=") if is_option else ("", "", argument)
     # An unknown home leaves it as it is.
-    return option + equals + os.path.expanduser(value)  # noqa: PTH111
+    value = os.path.expanduser(value)  # noqa: PTH111
+    # Work is done on, and records name, the place that a link leads to.
+    _require_text(f"{argument} leads to", os.path.realpath(value))
+    return option + equals + value
 
 
 def _require_text(what: str, text: str) -> None:
@@ -134,16 +137,14 @@ def _require_text(what: str, text: str) -> None:
     except UnicodeEncodeError:
         shown = os.fsencode(text).decode(errors="backslashreplace")
         raise SettingsError(
-            f"{what} {shown} is not UTF-8",
-            reason="not_utf8",
-            remedy="rename it, or give a link to it whose name is UTF-8",
+            f"{what} {shown}, which is not UTF-8", reason="not_utf8", remedy="rename it"
         ) from None
 
 
 def _require_directory() -> None:
     """Refuse to begin in a directory that was deleted: no relative path means anything there."""
     try:
-        _require_text("the current directory", str(Path.cwd()))
+        _require_text("the current directory is", str(Path.cwd()))
     except FileNotFoundError:
         raise SettingsError(
             "the current directory was deleted",

@@ -54,13 +54,15 @@ def test_a_path_in_an_error_is_no_markup(name: str) -> None:
     assert done.stderr == f"error (missing_directory): /nowhere/{name} does not exist\n"
 
 
-@pytest.mark.parametrize("where", ["argument", "current directory", "setting"])
+@pytest.mark.parametrize("where", ["argument", "link", "current directory", "setting"])
 def test_a_name_that_is_not_utf8_is_refused_in_one_line(tmp_path: Path, where: str) -> None:
     name = os.fsdecode(b"caf\xe9")
     (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to(name)
+    argument = {"argument": str(tmp_path / name), "link": "link"}.get(where, ".")
     environment = {"DSA110_CONTIMG_WORK_DIR": str(tmp_path / name)} if where == "setting" else {}
     done = run(
-        *("groups", str(tmp_path / name) if where == "argument" else "."),
+        *("groups", argument),
         cwd=tmp_path / name if where == "current directory" else tmp_path,
         env={**os.environ, "HOME": "/nonexistent", **environment},
     )
