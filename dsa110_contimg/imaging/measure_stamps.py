@@ -46,6 +46,13 @@ _DIRTY_NOTE = (
     "The images are dirty: {} does not deconvolve, so what is left in the field has its side "
     "lobes in them. For the noise, the target is taken out with the PSF."
 )
+_FEW_ANTENNAS = 16
+_FEW_ANTENNAS_NOTE = (
+    "With {} antennas CLEAN spreads a source over a main lobe that is no Gaussian and over high "
+    "side lobes: with 8 antennas, sources of 0.6 to 1.5 Jy came out 2 to 5 per cent low in "
+    "restored images, within 1 per cent in those of ducc0, which are not CLEANed, and within 0.2 "
+    "per cent by uvfit. The errors do not contain this."
+)
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,7 @@ def measure_stamps(work: StampWork) -> SourceResult:
     result = _make_result(
         work, [m.measurement for m in measured], failures, visibilities.neighbours
     )
+    result = result.model_copy(update={"notes": result.notes + _note_few(work, visibilities)})
     with clock.stage("products"):
         names = _write_products(work, measured, result)
     return result.model_copy(update={"products": names, "stage_seconds": clock.seconds})
@@ -178,6 +186,13 @@ def _notes(work: StampWork, neighbours: Neighbours | None) -> list[str]:
     if options.backend is Backend.DUCC0:
         notes.append(_DIRTY_NOTE.format(options.backend))
     return notes
+
+
+def _note_few(work: StampWork, visibilities: Visibilities) -> list[str]:
+    """Say what CLEAN does to the data of few antennas, if it was run on such."""
+    is_clean = work.options.backend is not Backend.DUCC0 and work.options.clean.max_iterations > 0
+    is_few = 0 < visibilities.n_antennas < _FEW_ANTENNAS
+    return [_FEW_ANTENNAS_NOTE.format(visibilities.n_antennas)] if is_clean and is_few else []
 
 
 def _write_products(work: StampWork, measured: list[_Measured], result: SourceResult) -> list[str]:

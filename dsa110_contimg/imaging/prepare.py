@@ -59,6 +59,8 @@ class Visibilities:
         source at their phase centre.
     flagged_fractions : dict of int to float
         Of each window that holds data, by id.
+    n_antennas : int
+        Number of antennas with data.
     longest_baseline_wavelengths : float
         Greatest distance in the uv plane, in wavelengths.
     failures : list of SpwFailure
@@ -71,6 +73,7 @@ class Visibilities:
     data_column: str
     windows: dict[int, Window] = field(default_factory=dict)
     flagged_fractions: dict[int, float] = field(default_factory=dict)
+    n_antennas: int = 0
     longest_baseline_wavelengths: float = 0.0
     failures: list[SpwFailure] = field(default_factory=list)
     neighbours: Neighbours | None = None
@@ -84,6 +87,7 @@ class Visibilities:
             As read.
         """
         self.flagged_fractions[window.spw.spw_id] = window.flagged_fraction
+        self.n_antennas = max(self.n_antennas, window.n_antennas)
         self.longest_baseline_wavelengths = max(
             self.longest_baseline_wavelengths, window.longest_baseline_wavelengths
         )

@@ -70,6 +70,12 @@ class Window:
         return 1.0 - float(np.count_nonzero(self.weight) / n_visibilities)
 
     @property
+    def n_antennas(self) -> int:
+        """Number of antennas with data."""
+        used = self.weight.any(axis=(1, 2))
+        return len(np.union1d(self.antenna1[used], self.antenna2[used]))
+
+    @property
     def longest_baseline_wavelengths(self) -> float:
         """Greatest distance in the uv plane, in wavelengths."""
         longest_m = np.hypot(self.uvw_m[:, 0], self.uvw_m[:, 1]).max()

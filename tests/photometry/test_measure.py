@@ -379,6 +379,8 @@ def test_image_photometry_subtracts_the_field_first(ms, measure, tmp_path):
         clean={"image_size_px": 128},
     )
     assert image.success, image.error
+    [few] = [note for note in image.notes if note.startswith("With 12 antennas CLEAN")]
+    assert "2 to 5 per cent low" in few
     [uvfit] = measure(
         ms, [FLASH], field_model=list(SKY), spws=(6,), products_dir=tmp_path / "uvfit"
     )
