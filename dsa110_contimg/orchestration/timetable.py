@@ -153,11 +153,13 @@ def find_schedule(settings: Settings) -> Any:
     airflow timetable or None
         None if runs are only started by hand.
     """
+    from dsa110_contimg.orchestration.night_timetable import NightTimetable
+
     if not settings.schedule:
         return None
-    # Airflow puts its folder of plugins on the module path, and knows the classes by these names.
     if settings.schedule != TRANSIT_SCHEDULE:
-        return pkgutil.resolve_name("transit_timetable:NightTimetable")(settings.schedule, "UTC")
+        return NightTimetable(settings.schedule, "UTC")
+    # Airflow puts its folder of plugins on the module path, and knows the class by this name.
     timetable = pkgutil.resolve_name("transit_timetable:TransitTimetable")
     return timetable(
         TransitSchedule.model_validate(

@@ -13,7 +13,6 @@ from dsa110_contimg import instrument
 from dsa110_contimg.astrometry import transit_time_s
 from dsa110_contimg.conversion.models import GroupListing, GroupState, SubbandGroup
 from dsa110_contimg.errors import SettingsError
-from dsa110_contimg.orchestration.home import find_project_folder
 from dsa110_contimg.orchestration.runs import Night, plan_night
 from dsa110_contimg.orchestration.timetable import SIDEREAL_DAY_S, TransitSchedule, find_schedule
 from dsa110_contimg.qa.records import NightLedger
@@ -161,8 +160,7 @@ def test_every_other_date_has_one_interval(tmp_path: Path) -> None:
     assert days <= set(dates)
 
 
-def test_the_settings_choose(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(find_project_folder("plugins"))
+def test_the_settings_choose() -> None:
     assert find_schedule(Settings(schedule="")) is None
     assert find_schedule(Settings()).summary == "0 0 * * *"
     with pytest.raises(SettingsError, match="needs schedule_ra_deg"):

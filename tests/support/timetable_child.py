@@ -6,18 +6,20 @@ Started by ``tests/airflow/test_transit_timetable.py`` with the environment of s
 from __future__ import annotations
 
 import json
-import pkgutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import pendulum
 from airflow.dag_processing.dagbag import DagBag
+from airflow.serialization.decoders import decode_timetable
+from airflow.serialization.encoders import encode_timetable
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import DataInterval, TimeRestriction
 from airflow.utils.types import DagRunType
 
 from dsa110_contimg.orchestration.home import find_project_folder
+from dsa110_contimg.orchestration.night_timetable import NightTimetable
 from dsa110_contimg.orchestration.runs import NIGHT_DAG
 
 
@@ -28,8 +30,7 @@ def main() -> None:
     timetable = dag.timetable
     first = pendulum.datetime(2026, 1, 25)
 
-    # The folder of plugins is on the path by now.
-    cron = pkgutil.resolve_name("transit_timetable:NightTimetable")("0 0 * * *", "UTC")
+    cron = decode_timetable(encode_timetable(NightTimetable("0 0 * * *", "UTC")))
 
     def following(
         last: DataInterval | None, *, catchup: bool, timetable: Any = timetable, **limits: Any
