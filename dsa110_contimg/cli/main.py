@@ -33,6 +33,8 @@ from dsa110_contimg.models import explain
 
 _READER_GONE = 128 + 13
 """As a shell puts an end by SIGPIPE."""
+_INTERRUPTED = 128 + 2
+"""And by Ctrl-C."""
 
 app = typer.Typer(
     name="dsa110-contimg",
@@ -94,6 +96,8 @@ def main() -> None:
     except ValidationError as error:
         _tell("bad_option", explain(error))
         sys.exit(2)
+    except KeyboardInterrupt:  # before a command began, which knows what to do
+        sys.exit(_INTERRUPTED)
 
 
 def _run(arguments: list[str]) -> None:
