@@ -36,7 +36,9 @@ def this_run(what: str) -> tuple[ImageRequest, str]:
     from dsa110_contimg.orchestration.ms_requests import read_request
 
     context = get_current_context()
-    return read_request(context["params"]), f"{IMAGE_DAG} {context['run_id']}: {what}"
+    run_id = context["run_id"]
+    by_hand = run_id if context["dag_run"].run_type == "manual" else None
+    return read_request(context["params"], by_hand), f"{IMAGE_DAG} {run_id}: {what}"
 
 
 @dag(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import object_session
 
-from dsa110_contimg.orchestration.pools import MS_POOL, ensure_ms_pool, run_ms
+from dsa110_contimg.orchestration.pools import DEFAULT_POOL, MS_POOL, ensure_ms_pool, run_ms
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
@@ -35,8 +35,11 @@ def task_instance_mutation_hook(task_instance: TaskInstance, dag_run: DagRun | N
     if dag_run is None or task_instance.pool != MS_POOL:
         return
     ms_path, session = run_ms(dag_run.conf), object_session(dag_run)
-    if ms_path is None or session is None:
-        # An exception here would end the scheduler; in this pool the task never starts.
-        log.error("no pool for run %s of %s: %s", dag_run.run_id, dag_run.dag_id, dag_run.conf)
+    if ms_path is None:
+        # An exception here would end the scheduler. The task reads the same and fails at once.
+        task_instance.pool = DEFAULT_POOL
+        return
+    if session is None:
+        log.error("no session for run %.250s of %s", dag_run.run_id, dag_run.dag_id)
         return
     task_instance.pool = ensure_ms_pool(session, ms_path)

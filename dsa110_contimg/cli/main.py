@@ -17,6 +17,7 @@ from dsa110_contimg.cli.airflow import airflow
 from dsa110_contimg.cli.alerts import alerts
 from dsa110_contimg.cli.apply import apply
 from dsa110_contimg.cli.backfill import backfill
+from dsa110_contimg.cli.by_hand import by_hand
 from dsa110_contimg.cli.calibrations import calibrations
 from dsa110_contimg.cli.convert import convert
 from dsa110_contimg.cli.flag import flag
@@ -60,6 +61,7 @@ for command in (
     solve,
     apply,
     calibrations,
+    by_hand,
     alerts,
     housekeeping,
 ):

@@ -40,9 +40,9 @@ def sweep_ownerless(options: HousekeepingOptions, broom: Broom) -> None:
         _sweep_sandboxes(root, broom)
     for room, depth in (
         (options.ms_dir, 2),
-        (options.products_dir, 3),
+        (options.products_dir, 4),
         (options.calibration_dir, 2),
-        (options.nights_dir, 5),
+        (options.nights_dir, 7),
     ):
         for entry in _walk(Path(os.path.realpath(room)), depth, broom):
             path = Path(entry.path)

@@ -14,6 +14,8 @@ from dsa110_contimg.housekeeping.broom import Broom, Rubbish
 from dsa110_contimg.housekeeping.models import HousekeepingOptions, Kind
 from dsa110_contimg.housekeeping.processed import Processed
 from dsa110_contimg.models import Model
+from dsa110_contimg.qa.by_hand import group_of_run
+from dsa110_contimg.qa.records import BY_HAND
 from dsa110_contimg.storage.files import fsync_path, remove_for_sure
 from dsa110_contimg.storage.ms_access import lock_path
 from dsa110_contimg.storage.ms_change import Change, interrupted_change, record_path
@@ -89,6 +91,7 @@ def sweep_old(options: HousekeepingOptions, broom: Broom) -> set[str]:
                 nights |= set(book.nights_of(ms.name.removesuffix(".ms")))
     if options.retention.products_days is not None:
         for products in _list_folders(options.products_dir, 3):
+            # products/DATE/GROUP/SOURCE, and products/DATE/by_hand/RUN.
             with _noting(products, broom):
                 _sweep_products(options, broom, book, products, options.retention.products_days)
     return nights
@@ -150,7 +153,7 @@ def last_use_s(ms: Path) -> float:
 
 def _written_s(products: Path) -> float:
     """When something in a directory was last written, in seconds since 1970."""
-    return max(map(_changed_s, (products, *products.iterdir())))
+    return max(map(_changed_s, (products, *products.rglob("*"))))
 
 
 def _changed_s(path: Path) -> float:
@@ -209,6 +212,8 @@ def _sweep_products(
 ) -> None:
     """Remove the products of a source whose MS has gone before them."""
     group_id = products.parent.name
+    if group_id == BY_HAND:
+        group_id = group_of_run(products.name)
     ms = options.ms_dir / group_id[:10] / f"{group_id}.ms"
     used_s = _written_s(products)
     if time.time() - used_s < days * _DAY_S:

@@ -28,6 +28,8 @@ class Visitor:
     """Whether Airflow shows them its pools."""
     is_only_user: bool
     """Whether everybody who reaches the port is admitted, as its administrator."""
+    may_withdraw: bool = False
+    """Whether they may start runs of `image_ms`, and so withdraw the results of one."""
 
 
 async def admit(request: Request) -> Visitor:
@@ -73,6 +75,23 @@ def _authorize(request: Request, user: Any) -> Visitor:
         name=user.get_name(),
         sees_pools=get_auth_manager().is_authorized_pool(method="GET", user=user),
         is_only_user=_everybody_is_admin(),
+        may_withdraw=_may_start_runs(user),
+    )
+
+
+def _may_start_runs(user: Any) -> bool:
+    """Whether Airflow lets a user trigger `image_ms`."""
+    from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.models.resource_details import (
+        DagAccessEntity,
+        DagDetails,
+    )
+
+    return get_auth_manager().is_authorized_dag(
+        method="POST",
+        access_entity=DagAccessEntity.RUN,
+        details=DagDetails(id=IMAGE_DAG),
+        user=user,
     )
 
 

@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 
 from dsa110_contimg.operator_page.access import NotLoggedInError
 from dsa110_contimg.operator_page.airflow_state import AirflowFacts
+from dsa110_contimg.operator_page.by_hand import router as by_hand
 from dsa110_contimg.operator_page.desk import Desk
 from dsa110_contimg.operator_page.files import router as files
 from dsa110_contimg.operator_page.pages import router as pages
@@ -49,11 +50,12 @@ def create_app(
     )
     app.state.desk = Desk.make(settings, airflow, prefix)
     app.include_router(pages)
+    app.include_router(by_hand)
     # Last, for one of its routes takes every address that is left.
     app.include_router(files)
     for route in app.routes:
         # Whoever only asks whether a page is there is answered as for the page, without it.
-        if isinstance(route, APIRoute):
+        if isinstance(route, APIRoute) and "GET" in route.methods:
             route.methods.add("HEAD")
     app.add_exception_handler(NotLoggedInError, _ask_to_log_in)
     app.add_exception_handler(HTTPException, _explain)

@@ -8,8 +8,10 @@ from pathlib import Path
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import FileResponse
 
+from dsa110_contimg.operator_page.by_hand import find_files
 from dsa110_contimg.operator_page.desk import SECURITY_HEADERS, STATIC, AtDesk, Desk
 from dsa110_contimg.operator_page.links import served_roots
+from dsa110_contimg.qa.records import BY_HAND
 
 router = APIRouter()
 
@@ -126,7 +128,10 @@ def _send_file(desk: Desk, root_name: str, path: str, night: str) -> FileRespons
         raise missing
     wanted = Path(os.path.normpath(root / path))
     media_type = _MEDIA_TYPES.get(wanted.suffix)
-    if media_type is None or wanted not in desk.find_night(night).files:
+    is_by_hand = BY_HAND in wanted.parts
+    if media_type is None:
+        raise missing
+    if wanted not in (find_files(desk, night) if is_by_hand else desk.find_night(night).files):
         raise missing
     try:
         # Links that lead out of the directory are not followed.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import quote, urlencode
 
-from dsa110_contimg.operator_page.night_view import NightView
 from dsa110_contimg.settings import Settings
 
 
@@ -31,6 +31,17 @@ def served_roots(settings: Settings) -> dict[str, Path]:
         "calibration": settings.calibration_dir,
         "ms": settings.ms_dir,
     }
+
+
+class Named(Protocol):
+    """A night, or its results by hand."""
+
+    @property
+    def date(self) -> str:
+        """UTC date."""
+
+    def absolute(self, relative: str) -> Path:  # numpydoc ignore=PR01,RT01
+        """Find where a path in it leads."""
 
 
 @dataclass(frozen=True)
@@ -93,12 +104,12 @@ class Links:
         """
         return self.page("nights", date, "groups", group_id, "sources", name)
 
-    def file(self, view: NightView, relative: str | None) -> str | None:
-        """Name a file that a night's report names.
+    def file(self, view: Named, relative: str | None) -> str | None:
+        """Name a file that a night's report, or its results by hand, name.
 
         Parameters
         ----------
-        view : NightView
+        view : Named
             The night.
         relative : str or None
             Path relative to the report.

@@ -8,17 +8,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dsa110_contimg.orchestration.pools import MAX_PATH
 from dsa110_contimg.orchestration.request_paths import find_roots
 from dsa110_contimg.settings import Settings
 
 if TYPE_CHECKING:
     from airflow.sdk import Param
 
+# A pattern holds for an empty text, too: the form sends one for what is left empty.
+_PATH = "^(/|$)"
+_TIME = "^([0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}.*)?)?$"
+_TEXT = "^[^\\x00]*$"
+
 SOURCE_SCHEMA = {
     "type": "object",
     "required": ["name", "ra_deg", "dec_deg"],
     "properties": {
-        "name": {"type": "string", "pattern": "^[A-Za-z0-9+._-]+$"},
+        "name": {
+            "type": "string",
+            "maxLength": 64,
+            "pattern": "^[A-Za-z0-9+][A-Za-z0-9+._-]*$",
+        },
         "ra_deg": {"type": "number", "minimum": 0, "exclusiveMaximum": 360},
         "dec_deg": {"type": "number", "minimum": -90, "maximum": 90},
     },
@@ -44,12 +54,16 @@ def night_form(settings: Settings) -> dict[str, Param]:
         "date": _optional(
             "string",
             format="date",
+            maxLength=10,
+            pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
             title="Night",
             description="UTC date. Empty: the time range, or else the data interval of the run.",
         ),
         "start": _optional(
             "string",
             format="date-time",
+            maxLength=40,
+            pattern=_TIME,
             title="Or a time range: from",
             description="Groups that start at this time or later, e.g. 2026-01-25T08:00:00Z. They "
             "are filed under the UTC date of this time.",
@@ -57,11 +71,15 @@ def night_form(settings: Settings) -> dict[str, Param]:
         "end": _optional(
             "string",
             format="date-time",
+            maxLength=40,
+            pattern=_TIME,
             title="To",
             description="Groups that start before this time; at most a day after the start.",
         ),
         "input_dir": _optional(
             "string",
+            maxLength=MAX_PATH,
+            pattern=_PATH,
             title="Input directory",
             description=f"Raw UVH5 subband files, below {_name_roots(settings)}. "
             f"Empty: {settings.raw_dir}",
@@ -77,11 +95,14 @@ def night_form(settings: Settings) -> dict[str, Param]:
             0.5,
             type="number",
             exclusiveMinimum=0,
+            maximum=180,
             title="Tolerance",
             description="How far from that declination a group may point, in degrees.",
         ),
         "sources_file": _optional(
             "string",
+            maxLength=MAX_PATH,
+            pattern=_PATH,
             title="Source catalogue",
             description="Table with name, ra_deg and dec_deg (ECSV, CSV, VOTable or FITS), below "
             f"{_name_roots(settings)}. Empty: {settings.sources_path}",
@@ -125,7 +146,8 @@ def image_form(settings: Settings) -> dict[str, Param]:
     return {
         "ms": Param(
             type="string",
-            minLength=1,
+            maxLength=MAX_PATH,
+            pattern="^/",
             title="Measurement Set",
             description=f"Absolute path of a published MS: {settings.ms_dir}/DATE/GROUP.ms. The "
             "page of a group shows that of its own.",
@@ -133,6 +155,8 @@ def image_form(settings: Settings) -> dict[str, Param]:
         "sources_text": _optional(
             "string",
             format="multiline",
+            maxLength=200_000,
+            pattern=_TEXT,
             title="Sources",
             description="A line for each: NAME RA DEC, sexagesimal (J0834+5534 08:34:54.9 "
             "+55:34:21) or in degrees (J0834+5534 128.7287 55.5725), ICRS. Empty: the JSON list, "
@@ -141,11 +165,14 @@ def image_form(settings: Settings) -> dict[str, Param]:
         "sources": _optional(
             "array",
             items=SOURCE_SCHEMA,
+            maxItems=10_000,
             title="Sources as JSON",
             description='E.g. [{"name": "J0834+5534", "ra_deg": 128.7287, "dec_deg": 55.5725}].',
         ),
         "sources_file": _optional(
             "string",
+            maxLength=MAX_PATH,
+            pattern=_PATH,
             title="Source catalogue",
             description="Table with name, ra_deg and dec_deg, used if no sources are given; below "
             f"{_name_roots(settings)}. Empty: {settings.sources_path}",
@@ -167,14 +194,20 @@ def image_form(settings: Settings) -> dict[str, Param]:
             5.0,
             type="number",
             exclusiveMinimum=0,
+            maximum=1e6,
             title="Target SNR",
             description="A run of spectral windows at or above it is a detection.",
         ),
-        "min_width": Param(1, type="integer", minimum=1, title="Smallest bin, in windows"),
-        "max_width": Param(16, type="integer", minimum=1, title="Largest bin, in windows"),
+        "min_width": Param(
+            1, type="integer", minimum=1, maximum=1024, title="Smallest bin, in windows"
+        ),
+        "max_width": Param(
+            16, type="integer", minimum=1, maximum=1024, title="Largest bin, in windows"
+        ),
         "max_spws": _optional(
             "integer",
             minimum=1,
+            maximum=1024,
             title="Number of windows",
             description="Image only the first so many. Empty: all.",
         ),
@@ -187,6 +220,8 @@ def image_form(settings: Settings) -> dict[str, Param]:
         "night": _optional(
             "string",
             format="date",
+            maxLength=10,
+            pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
             title="Night",
             description="Night that the results are filed under. Empty: the date of the MS.",
         ),

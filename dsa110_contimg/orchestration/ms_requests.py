@@ -14,10 +14,12 @@ from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import ContimgError, InputError, TransientError
 from dsa110_contimg.imaging.models import Backend
 from dsa110_contimg.models import Model
+from dsa110_contimg.orchestration.pools import run_ms
 from dsa110_contimg.orchestration.request_paths import allowed_path
 from dsa110_contimg.orchestration.spans import task_span
 from dsa110_contimg.orchestration.transit_tasks import night_ledger
 from dsa110_contimg.photometry.models import Photometry
+from dsa110_contimg.qa.by_hand import name_run, products_of_run
 from dsa110_contimg.qa.record_models import MsFailure
 from dsa110_contimg.qa.records import NightLedger
 from dsa110_contimg.settings import get_settings
@@ -53,6 +55,8 @@ class ImageRequest(Model):
     """Image only the first so many windows."""
     reprocess: bool = False
     """Do the work again even if the products are there."""
+    by_hand: str | None = None
+    """Id of the run, if a person asked for it: its results stand beside the night's."""
 
     @property
     def group_id(self) -> str:
@@ -74,14 +78,50 @@ class ImageRequest(Model):
         """
         return self.night or group_id[:10]
 
+    def results_of(self, group_id: str) -> NightLedger:
+        """Find where the outcome of the MS and its sources is recorded.
 
-def read_request(params: Mapping[str, Any]) -> ImageRequest:
+        Parameters
+        ----------
+        group_id : str
+            The group.
+
+        Returns
+        -------
+        NightLedger
+            That of the night, or that of the run by hand.
+        """
+        run = name_run(group_id, self.by_hand) if self.by_hand else None
+        return NightLedger(get_settings().nights_dir, self.night_of(group_id), run)
+
+    def products_dir(self, group_id: str) -> Path:
+        """Find where the products of the MS go.
+
+        Parameters
+        ----------
+        group_id : str
+            The group.
+
+        Returns
+        -------
+        Path
+            A directory for the night's products of the group, or for those of the run by hand.
+        """
+        root, night = get_settings().products_dir, self.night_of(group_id)
+        if self.by_hand:
+            return products_of_run(root, night, name_run(group_id, self.by_hand))
+        return root / night / group_id
+
+
+def read_request(params: Mapping[str, Any], by_hand: str | None = None) -> ImageRequest:
     """Understand the parameters of a run.
 
     Parameters
     ----------
     params : mapping
         As Airflow has them.
+    by_hand : str, optional
+        Id of the run, if a person asked for it, not a night.
 
     Returns
     -------
@@ -95,6 +135,13 @@ def read_request(params: Mapping[str, Any]) -> ImageRequest:
         the message names it.
     """
     settings = get_settings()
+    if params.get("ms") is not None and run_ms(params) is None:
+        # Its task may stand in no pool of an MS: the cluster policy goes by the same rule.
+        raise InputError(
+            f"parameter ms: {str(params['ms'])[:80]!r} is no absolute path of a Measurement Set",
+            reason="no_ms",
+            remedy="give the absolute path of a published MS",
+        )
     given = {name: value for name, value in params.items() if value not in (None, "", [])}
     given |= _read_text(given.pop("sources_text", None), given)
     try:
@@ -103,17 +150,17 @@ def read_request(params: Mapping[str, Any]) -> ImageRequest:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(
-            f"parameter {where}: {first['msg']}, not {first['input']!r}",
+            f"parameter {where}: {first['msg']}, not {repr(first['input'])[:80]}",
             reason="bad_parameter",
             remedy="the form of the DAG says what it may be",
         ) from None
     # Manifest and products go by the true name, whatever link led to the MS.
-    paths = {"ms": allowed_path(given["ms"], "the Measurement Set", settings)}
+    paths: dict[str, Any] = {"ms": allowed_path(given["ms"], "the Measurement Set", settings)}
     if "sources_file" in given:
         paths["sources_file"] = allowed_path(
             given["sources_file"], "the source catalogue", settings
         )
-    return request.model_copy(update=paths)
+    return request.model_copy(update={**paths, "by_hand": by_hand})
 
 
 def _read_text(text: Any, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -328,7 +375,7 @@ def record_ms_failure(request: ImageRequest, error: ContimgError) -> None:
         # That is no failure of its night, which was done with it.
         return
     try:
-        ledger = night_ledger(request.night_of(request.group_id))
+        ledger = request.results_of(request.group_id)
     except InputError:
         return
     ledger.save_ms_failure(

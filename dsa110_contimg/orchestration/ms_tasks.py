@@ -61,11 +61,11 @@ def plan_sources(request: ImageRequest, purpose: str) -> list[Source]:
     InputError
         If the MS is not published and whole, or the catalogue cannot be read.
     """
-    with work_on_ms(request, purpose, fatal=InputError) as (group_id, ledger):
+    with work_on_ms(request, purpose, fatal=InputError) as (group_id, _):
         sources = _select_sources(request, purpose)
+    ledger = request.results_of(group_id)
     ledger.clear_ms_failure(group_id)
-    if request.sources is None:
-        # A few sources by hand do not change what the night owes.
+    if request.by_hand or request.sources is None:
         names = [source.name for source in sources]
         ledger.save_plan(ImagingPlan(group_id=group_id, source_names=names))
     return sources
@@ -113,7 +113,8 @@ def measure(request: ImageRequest, sources: list[Source], purpose: str) -> list[
 
     if not sources:
         return []
-    with work_on_ms(request, purpose) as (group_id, ledger):
+    with work_on_ms(request, purpose) as (group_id, _):
+        ledger = request.results_of(group_id)
         options = _measure_options(request, group_id, sources, purpose)
         try:
             if request.photometry is Photometry.IMAGE:
@@ -156,7 +157,8 @@ def image(request: ImageRequest, job: ImagingJob, purpose: str) -> SourceResult:
     from dsa110_contimg.imaging.image_source import failed_result, image_source
 
     start = time.perf_counter()
-    with work_on_ms(request, purpose) as (group_id, ledger):
+    with work_on_ms(request, purpose) as (group_id, _):
+        ledger = request.results_of(group_id)
         measured = _measure_options(request, group_id, [job.source], purpose)
         shared = measured.model_dump(include=set(ImageSourceOptions.model_fields))
         options = ImageSourceOptions.model_validate(
@@ -192,7 +194,7 @@ def _measure_options(
     settings = get_settings()
     return MeasureOptions(
         ms_path=request.ms,
-        products_dir=settings.products_dir / request.night_of(group_id) / group_id,
+        products_dir=request.products_dir(group_id),
         sources=sources,
         field_model=known_sources(request),
         photometry=request.photometry,

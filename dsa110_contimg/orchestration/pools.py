@@ -2,7 +2,8 @@
 
 A task that touches the MS of its run is written with ``pool=MS_POOL``. No such pool exists:
 the cluster policy in ``plugins/`` puts the pool of that very MS in its place. Without the
-policy, or without an MS, the task is never scheduled; it cannot slip into another pool.
+policy the task is never scheduled; it cannot slip into another pool. Of a run without an MS every
+task fails as soon as it starts, so that it may start in Airflow's own pool.
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ MS_POOL: Final = "one-per-measurement-set"
 """Stands for the pool of the run's MS in the DAG file."""
 
 POOL_PREFIX: Final = "ms-"
+MAX_PATH: Final = 4096
+"""Characters of a path: Linux takes no more bytes (``PATH_MAX``)."""
+_MAX_DEPTH: Final = 64
+DEFAULT_POOL: Final = "default_pool"
+"""Airflow's own. A task without an MS fails there at once (`ms_requests.read_request`)."""
 
 
 def ms_pool_name(ms_path: str) -> str:
@@ -55,10 +61,14 @@ def run_ms(conf: Mapping[str, Any] | None) -> str | None:
     Returns
     -------
     str or None
-        None if the run names no MS.
+        None if the run names no MS: what is no absolute path of a usable length is none, and
+        the file system is not asked.
     """
     ms = (conf or {}).get("ms")
-    return ms if isinstance(ms, str) and ms.strip() else None
+    if not isinstance(ms, str) or len(ms) > MAX_PATH or not ms.startswith("/") or "\0" in ms:
+        return None
+    # Path components are followed one by one, inside Airflow's transactions.
+    return ms if ms.count("/") <= _MAX_DEPTH else None
 
 
 def ensure_ms_pool(session: Session, ms_path: str, *, look_first: bool = True) -> str:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from dsa110_contimg.errors import InputError
+from dsa110_contimg.orchestration.pools import MAX_PATH
 from dsa110_contimg.settings import Settings
 
 
@@ -50,6 +51,12 @@ def allowed_path(text: str, what: str, settings: Settings) -> Path:
     InputError
         If it is no absolute path, or leads out of the roots.
     """
+    if len(text) > MAX_PATH:
+        raise InputError(
+            f"{what} has {len(text)} characters, more than the {MAX_PATH} of a path",
+            reason="bad_path",
+            remedy="type it anew",
+        )
     if not Path(text).is_absolute():
         raise InputError(
             f"{what} {text!r} is not an absolute path",

@@ -309,6 +309,23 @@ class StageProvenance(Model):
     """Names of those that differ."""
 
 
+class ByHandReport(Model):
+    """The results of a run of `image_ms` by hand."""
+
+    run: str
+    """Its name in the records."""
+    group_id: str
+    """The group that the MS was made from."""
+    verdict: Verdict
+    """What the run came to."""
+    headline: str
+    """The same in a sentence."""
+    failures: list[Failure]
+    """What failed or has no outcome."""
+    sources: list[SourceReport]
+    """In order of name."""
+
+
 class NightReport(Model):
     """Everything that the night report says."""
 
@@ -342,3 +359,5 @@ class NightReport(Model):
     """In order of the data flow."""
     provenance: Provenance
     """What made this report."""
+    by_hand: list[ByHandReport] = Field(default_factory=list)
+    """Results that were asked for by hand; the verdict does not count them."""

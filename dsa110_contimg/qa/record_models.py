@@ -114,3 +114,5 @@ class NightRecord(Model):
     """Wall time of the stages that were timed as a whole."""
     unreadable: list[UnreadableRecord] = Field(default_factory=list)
     """Records that are damaged."""
+    by_hand: dict[str, NightRecord] = Field(default_factory=dict)
+    """Run to the results that were asked for by hand: they are none of the night's."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from dsa110_contimg.calibration.calibrator_plan import CalibratorPlan
 from dsa110_contimg.calibration.models import CalibrationRecord, SolveOutcome
@@ -32,6 +33,8 @@ from dsa110_contimg.qa.record_models import (
 )
 from dsa110_contimg.storage.files import write_text_atomic
 
+BY_HAND: Final = "by_hand"
+"""Directory of results by hand, in that of a night and in that of its products."""
 _DISCOVERY_FILE = "discovery.json"
 _LOOKED_FILE = "looked.json"
 _CALIBRATORS_FILE = "calibrators.json"
@@ -62,20 +65,27 @@ class NightLedger:
         Root of the nights, `Settings.nights_dir`.
     date : str
         UTC date, ``YYYY-MM-DD``.
+    by_hand : str, optional
+        Name of a run by hand, as `by_hand.name_run` makes it: its results stand beside the
+        night's. None: the night's own.
 
     Raises
     ------
     InputError
-        If `date` is not such a date.
+        If `date` is not such a date, or `by_hand` is not fit for a file name.
     """
 
-    def __init__(self, nights_dir: Path, date: str):
+    def __init__(self, nights_dir: Path, date: str, by_hand: str | None = None):
         if not is_date(date):
             raise InputError(
                 f"{date!r} is not a date", reason="bad_date", remedy="write it as YYYY-MM-DD"
             )
         self.date = date
+        self.is_by_hand = by_hand is not None
         self.night_dir = nights_dir / date
+        self.by_hand_dir = self.night_dir / BY_HAND
+        if by_hand is not None:
+            self.night_dir = self.by_hand_dir / file_name(by_hand, suffix="")
         self.records_dir = self.night_dir / "records"
         self.report_json = self.night_dir / "report.json"
         self.report_html = self.night_dir / "report.html"
@@ -89,6 +99,16 @@ class NightLedger:
             False for a night that nobody has worked on.
         """
         return self.records_dir.is_dir()
+
+    def list_by_hand(self) -> list[str]:
+        """List the runs by hand that have results beside the night's.
+
+        Returns
+        -------
+        list of str
+            Their names, in order of group.
+        """
+        return sorted(path.parent.name for path in self.by_hand_dir.glob("*/records"))
 
     def save_listing(self, listing: GroupListing, interval: Interval | None = None) -> None:
         """Record what discovery found.
@@ -340,7 +360,8 @@ class NightLedger:
         Returns
         -------
         NightRecord
-            Empty where nothing was recorded; damaged records are listed in it.
+            Empty where nothing was recorded; damaged records are listed in it. Of a group that
+            has a plan, sources that are not in it are left out: nothing asks for them any more.
         """
         unreadable: list[UnreadableRecord] = []
 
@@ -352,23 +373,33 @@ class NightLedger:
 
         groups = sorted(path for path in self.records_dir.glob("sources/*") if path.is_dir())
         listings = read_paths([self.records_dir / _DISCOVERY_FILE], GroupListing, unreadable)
-        plans = read_paths([self.records_dir / _CALIBRATORS_FILE], CalibratorPlan, unreadable)
+        transits = read_paths([self.records_dir / _CALIBRATORS_FILE], CalibratorPlan, unreadable)
+        plans = read("plans", ImagingPlan)
+        sources = {group.name: read(f"sources/{group.name}", SourceResult) for group in groups}
         return NightRecord(
             date=self.date,
             listing=listings[0] if listings else None,
             arrivals=read("arrivals", Arrival),
             conversions=read("conversions", ConversionResult),
-            calibrators=plans[0] if plans else None,
+            calibrators=transits[0] if transits else None,
             flaggings=read("flaggings", FlagRecord),
             solves=read("solves", SolveOutcome),
             calibrations=read("calibrations", CalibrationRecord),
-            plans=read("plans", ImagingPlan),
-            sources={group.name: read(f"sources/{group.name}", SourceResult) for group in groups},
+            plans=plans,
+            sources=_keep_planned(sources, plans),
             ms_failures=read("ms_failures", MsFailure),
             stage_failures=read("stage_failures", StageFailure),
             stage_seconds=read("stage_seconds", StageSeconds),
             unreadable=unreadable,
+            by_hand=self._load_by_hand(),
         )
+
+    def _load_by_hand(self) -> dict[str, NightRecord]:
+        """Read the results of the runs by hand."""
+        if self.is_by_hand:
+            return {}
+        nights_dir = self.night_dir.parent
+        return {run: NightLedger(nights_dir, self.date, run).load() for run in self.list_by_hand()}
 
     def _save(self, name: str, record: Model) -> None:
         """Write one record whole or not at all."""
@@ -392,6 +423,21 @@ class NightLedger:
     def _clear(self, name: str) -> None:
         """Remove a record if it is there."""
         (self.records_dir / name).unlink(missing_ok=True)
+
+
+def _keep_planned(
+    sources: dict[str, list[SourceResult]], plans: list[ImagingPlan]
+) -> dict[str, list[SourceResult]]:
+    """Leave out the sources that the newest plan of their group does not hold."""
+    planned = {plan.group_id: set(plan.source_names) for plan in plans}
+    return {
+        group_id: [
+            result
+            for result in results
+            if group_id not in planned or result.name in planned[group_id]
+        ]
+        for group_id, results in sources.items()
+    }
 
 
 def _arrival_file(start: datetime) -> str:

@@ -95,6 +95,7 @@ def render_html(report: NightReport, night_dir: Path) -> str:
     return environment.get_template("report.html.j2").render(
         report=report,
         causes=group_by_cause(report.failures),
+        group_by_cause=group_by_cause,
         timeline=figures.draw_timeline(report),
         bar_link=lambda bar: f"#g{bar.position}",
         gallery=make_gallery(report.sources, night_dir),

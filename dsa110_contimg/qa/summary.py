@@ -31,10 +31,12 @@ from dsa110_contimg.imaging.products import (
 )
 from dsa110_contimg.photometry.models import SourceResult
 from dsa110_contimg.provenance import Provenance
+from dsa110_contimg.qa.by_hand import group_of_run
 from dsa110_contimg.qa.calibration_models import CalibrationReport
 from dsa110_contimg.qa.calibration_summary import report_calibration
 from dsa110_contimg.qa.flags_in_force import drop_stale, show_flags_in_force
 from dsa110_contimg.qa.models import (
+    ByHandReport,
     FieldReport,
     GroupOutcome,
     GroupReport,
@@ -43,10 +45,17 @@ from dsa110_contimg.qa.models import (
     NightReport,
     SourceReport,
     Totals,
+    Verdict,
 )
 from dsa110_contimg.qa.record_models import NightRecord
 from dsa110_contimg.qa.stages import list_stage_provenance, list_stage_times
-from dsa110_contimg.qa.verdict import find_failures, find_losses, judge
+from dsa110_contimg.qa.verdict import (
+    find_failures,
+    find_failures_by_hand,
+    find_losses,
+    judge,
+    plural,
+)
 from dsa110_contimg.storage.publish import manifest_path, read_manifest
 from dsa110_contimg.storage.removal import find_removed
 
@@ -79,11 +88,7 @@ def summarize_night(record: NightRecord, night_dir: Path, provenance: Provenance
     manifests, sets = _report_measurement_sets(record)
     record = drop_stale(record, manifests)
     sets = show_flags_in_force(record, sets)
-    sources = [
-        _report_source(group_id, result, night_dir)
-        for group_id, results in sorted(record.sources.items())
-        for result in results
-    ]
+    sources = _report_sources(record, night_dir)
     calibration = report_calibration(record, groups, sets, night_dir)
     failures = find_failures(record, groups, sets, calibration)
     losses = find_losses(record, groups, sets, sources, calibration)
@@ -107,7 +112,55 @@ def summarize_night(record: NightRecord, night_dir: Path, provenance: Provenance
         stage_times=list_stage_times(record, manifests),
         stage_provenance=list_stage_provenance(record, manifests),
         provenance=provenance,
+        by_hand=[
+            report_by_hand(run, results, night_dir) for run, results in record.by_hand.items()
+        ],
     )
+
+
+def report_by_hand(run: str, record: NightRecord, night_dir: Path) -> ByHandReport:
+    """Describe the results of a run by hand.
+
+    Parameters
+    ----------
+    run : str
+        Its name in the records.
+    record : NightRecord
+        Its records.
+    night_dir : Path
+        Where the night's report stands; paths of products are relative to it.
+
+    Returns
+    -------
+    ByHandReport
+        With a verdict of its own.
+    """
+    sources = _report_sources(record, night_dir)
+    failures = find_failures_by_hand(record)
+    n_good = sum(source.success for source in sources)
+    verdict = Verdict.COMPLETE
+    if failures:
+        verdict = Verdict.PARTIAL if n_good else Verdict.FAILED
+    elif not n_good:
+        verdict = Verdict.EMPTY
+    n_failed = f", {len(failures)} failed or without an outcome" if failures else ""
+    return ByHandReport(
+        run=run,
+        group_id=group_of_run(run),
+        verdict=verdict,
+        headline=f"{plural(n_good, 'source')} measured{n_failed}.",
+        failures=failures,
+        sources=sources,
+    )
+
+
+def _report_sources(record: NightRecord, night_dir: Path) -> list[SourceReport]:
+    """Describe all sources, in order of group."""
+    return [
+        _report_source(group_id, result, night_dir)
+        for group_id, results in sorted(record.sources.items())
+        for result in results
+    ]
 
 
 def _report_groups(record: NightRecord) -> list[GroupReport]:

@@ -37,6 +37,10 @@ _SOLVE_AGAIN = (
 )
 _FLAGGED_BY_MORE = 0.5
 """Of an MS that is flagged by more than this, less is left than was lost."""
+_CLEAR_SOURCE = (
+    "Clear its task in the run of image_ms that the night started for its MS in Airflow."
+)
+_BY_HAND = "Clear its task in Airflow, or withdraw the results of this run and ask anew."
 _CLEAR_TASK = "Look at the log of its task, remove the cause, and clear the task in Airflow"
 
 
@@ -93,6 +97,26 @@ def find_failures(
         *_source_failures(record),
         *_record_failures(record),
     ]
+
+
+def find_failures_by_hand(record: NightRecord) -> list[Failure]:
+    """List everything that failed in a run by hand.
+
+    Parameters
+    ----------
+    record : NightRecord
+        The records of the run.
+
+    Returns
+    -------
+    list of Failure
+        Of its MS, of sources and of records, in this order.
+    """
+    sets = [
+        _failure(FailureKind.MS, f"{item.group_id}.ms", item.reason, _BY_HAND, item.group_id)
+        for item in record.ms_failures
+    ]
+    return [*sets, *_source_failures(record, _BY_HAND), *_record_failures(record)]
 
 
 def _failure(
@@ -188,7 +212,7 @@ def _ms_failures(
 ) -> list[Failure]:
     """List the MSs that could not be imaged, are not whole, or whose tasks left no outcome."""
     names = {ms.group_id: Path(ms.ms_path).name for ms in sets}
-    again = "Clear its run of image_ms in Airflow, or trigger a new one with this MS."
+    again = "Clear the run of image_ms that the night started for it in Airflow."
     anew = "Clear the conversion of its group in Airflow: it makes the MS anew."
     failures = [
         _failure(
@@ -216,7 +240,7 @@ def _ms_failures(
     return failures
 
 
-def _source_failures(record: NightRecord) -> list[Failure]:
+def _source_failures(record: NightRecord, remedy: str = _CLEAR_SOURCE) -> list[Failure]:
     """List the sources that failed, or whose task left no outcome."""
     reasons = {
         (group_id, result.name): _source_reason(result)
@@ -231,7 +255,6 @@ def _source_failures(record: NightRecord) -> list[Failure]:
         reasons |= {
             (plan.group_id, name): because for name in plan.source_names if name not in done
         }
-    remedy = "Clear its task in the MS's run of image_ms in Airflow, or trigger a new run for it."
     return [
         _failure(FailureKind.SOURCE, name, reason, remedy, group_id)
         for (group_id, name), reason in reasons.items()

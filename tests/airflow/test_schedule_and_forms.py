@@ -21,6 +21,8 @@ from dsa110_contimg.orchestration.night import read_progress
 from dsa110_contimg.orchestration.runs import IMAGE_DAG, NIGHT_DAG
 from dsa110_contimg.orchestration.timetable import TransitSchedule
 from dsa110_contimg.orchestration.waiting import read_obstacles
+from dsa110_contimg.qa.by_hand import name_run, products_of_run
+from dsa110_contimg.qa.records import NightLedger
 from dsa110_contimg.settings import Settings
 from dsa110_contimg.simulation.night import SimulationResult
 
@@ -276,8 +278,14 @@ def test_an_ms_with_sources_as_text(live: LiveAirflow, run_again: Run, date: str
     form = {"ms": str(ms), "sources_text": text, "target_snr": 4, "max_width": 4, "max_spws": 4}
     run = live.trigger(IMAGE_DAG, form, name="typed")
     assert live.finish(run) == ["success"]
-    products = live.settings.products_dir / date / ms.stem
+    # They stand beside the night's, which does not count them.
+    name = name_run(ms.stem, run[1])
+    products = products_of_run(live.settings.products_dir, date, name)
     assert (products / "new" / "result.json").exists()
+    assert not (live.settings.products_dir / date / ms.stem / "new").exists()
+    record = NightLedger(live.settings.nights_dir, date).load()
+    assert {source.name for source in record.by_hand[name].sources[ms.stem]} == {one.name, "new"}
+    assert "new" not in {source.name for source in record.sources[ms.stem]}
 
 
 @pytest.mark.parametrize(
@@ -285,7 +293,11 @@ def test_an_ms_with_sources_as_text(live: LiveAirflow, run_again: Run, date: str
     [
         (NIGHT_DAG, {"date": "25 January"}, "'25 January' is not a 'date'"),
         (NIGHT_DAG, {"dec_deg": 100}, "100 is greater than the maximum of 90"),
+        (NIGHT_DAG, {"start": "eight", "end": "nine"}, "'eight' does not match"),
+        (NIGHT_DAG, {"input_dir": "   "}, "'   ' does not match"),
         (IMAGE_DAG, {"ms": "/x.ms", "backend": "magic"}, "'magic' is not one of"),
+        (IMAGE_DAG, {"ms": "   "}, "'   ' does not match"),
+        (IMAGE_DAG, {"ms": "/" + "a/" * 4096 + "x.ms"}, "is too long"),
     ],
 )
 def test_refused_at_the_trigger(
@@ -307,7 +319,6 @@ def wrong_runs(live: LiveAirflow, run_again: Run) -> dict[str, Run]:
             NIGHT_DAG,
             {"start": "2026-01-03T09:00:00Z", "end": "2026-01-03T08:00:00Z"},
         ),
-        "time": (NIGHT_DAG, {"start": "eight", "end": "nine"}),
         "directory": (NIGHT_DAG, {"date": "2026-01-03", "input_dir": nowhere}),
         "catalogue": (NIGHT_DAG, {"date": "2026-01-04", "sources_file": f"{nowhere}.ecsv"}),
         "root": (NIGHT_DAG, {"date": "2026-01-05", "input_dir": "/etc"}),
@@ -325,7 +336,6 @@ def wrong_runs(live: LiveAirflow, run_again: Run) -> dict[str, Run]:
     ("name", "task", "words"),
     [
         ("order", "settle", "the end 2026-01-03T08:00:00Z is not after the start"),
-        ("time", "settle", "the start 'eight' is not a time"),
         ("directory", "discover", "nowhere does not exist"),
         ("catalogue", "settle", "no source catalogue at"),
         ("root", "settle", "DSA110_CONTIMG_ALLOWED_ROOTS"),

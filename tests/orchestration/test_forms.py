@@ -123,6 +123,20 @@ def test_a_catalogue_that_cannot_be_read_is_on_record(
         check_request(night)
 
 
+def test_every_entry_of_the_forms_is_bounded(private_places: None) -> None:
+    bounds = {
+        "string": {"maxLength", "pattern"},
+        "number": {"maximum"},
+        "integer": {"maximum"},
+        "array": {"maxItems"},
+    }
+    for form in (night_form(get_settings()), image_form(get_settings())):
+        for name, param in form.items():
+            kinds = param.schema.get("type", [])
+            for kind in [kinds] if isinstance(kinds, str) else kinds:
+                assert bounds.get(kind, set()) <= param.schema.keys(), name
+
+
 def test_the_catalogue_of_the_settings_may_come_later(night_params: dict[str, Any]) -> None:
     night = plan_night({**night_params, "date": "2026-01-25"}, None, None, get_settings())
     assert not night.sources_file.exists()
@@ -133,7 +147,7 @@ def test_the_catalogue_of_the_settings_may_come_later(night_params: dict[str, An
     ("params", "reason", "words"),
     [
         ({"ms": "/etc"}, "path_not_allowed", "the Measurement Set /etc"),
-        ({"ms": "g.ms"}, "relative_path", "the Measurement Set 'g.ms'"),
+        ({"ms": "g.ms"}, "no_ms", "'g.ms'"),
         ({"sources_file": "/etc/hosts"}, "path_not_allowed", "the source catalogue /etc/hosts"),
         ({"sources_text": "a 1 2\nb 3"}, "bad_sources", "line 2"),
         (

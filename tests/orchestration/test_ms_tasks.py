@@ -11,6 +11,7 @@ import pytest
 from dsa110_contimg.errors import InputError, ScienceQualityError
 from dsa110_contimg.orchestration.ms_requests import read_request
 from dsa110_contimg.orchestration.ms_tasks import judge_sources
+from dsa110_contimg.orchestration.pools import run_ms
 from dsa110_contimg.settings import get_settings
 
 pytestmark = pytest.mark.unit
@@ -53,6 +54,16 @@ def test_the_ms_goes_by_its_true_name(tmp_path: Path) -> None:
 def test_bad_parameters_are_named(params: dict[str, Any], word: str) -> None:
     with pytest.raises(InputError, match=f"parameter {word}:"):
         read_request(params)
+
+
+@pytest.mark.parametrize("ms", ["", "   ", "x.ms", "/" + "a/" * 400_000, "/" * 1000, "/a\0b.ms", 7])
+def test_what_is_no_path_of_an_ms_is_refused_unread(ms: Any, monkeypatch: Any) -> None:
+    """The cluster policy reads it inside Airflow's transactions."""
+    monkeypatch.setattr("os.path.realpath", pytest.fail)
+    assert run_ms({"ms": ms}) is None
+    with pytest.raises(InputError, match="parameter ms") as refusal:
+        read_request({"ms": ms})
+    assert len(str(refusal.value)) < 300
 
 
 def test_the_last_word() -> None:

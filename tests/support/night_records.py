@@ -38,6 +38,7 @@ class NightMaker:
     seed: int = 1
     groups: list[SubbandGroup] = field(default_factory=list)
     rejects: list[RejectedFile] = field(default_factory=list)
+    planned: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.ledger = NightLedger(self.root / "nights", DATE)
@@ -86,7 +87,7 @@ class NightMaker:
         has_ms = state in {ConversionState.CONVERTED, ConversionState.SKIPPED}
         if has_ms:
             self.publish(group_id)
-            self.ledger.save_plan(ImagingPlan(group_id=group_id, source_names=[]))
+            self.plan(group_id, [])
         self.ledger.save_conversion(
             ConversionResult(
                 group_id=group_id,
@@ -96,6 +97,11 @@ class NightMaker:
                 seconds=float(self.random.normal(14.0, 1.2)) if has_ms else 2.1,
             ).model_copy(update=fields)
         )
+
+    def plan(self, group_id: str, names: list[str]) -> None:
+        """Plan the sources of an MS."""
+        self.planned[group_id] = names
+        self.ledger.save_plan(ImagingPlan(group_id=group_id, source_names=names))
 
     def publish(self, group_id: str) -> None:
         """Make an MS that checks out: one data file, and a manifest that says so."""
@@ -199,6 +205,9 @@ class NightMaker:
             folder = Path(result.products_dir)
             folder.mkdir(parents=True, exist_ok=True)
             draw(result, folder)
+        names = self.planned.get(group_id)
+        if names is not None and name not in names:
+            self.plan(group_id, [*names, name])
         self.ledger.save_source(group_id, result)
         return result
 

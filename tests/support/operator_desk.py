@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import httpx
 from fastapi import FastAPI, Request
+from support.night_records import DATE
 
 from dsa110_contimg.errors import TransientError
 from dsa110_contimg.operator_page.access import Visitor
@@ -131,3 +132,15 @@ class Reader:
         answer = self.get(path)
         assert answer.status_code == 200, answer.text
         return answer.text
+
+
+def post(reader: Reader, run: str, headers: dict[str, str]) -> int:
+    """Ask to withdraw the results of a run by hand; the status of the answer."""
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app=reader.root)
+        async with httpx.AsyncClient(transport=transport, base_url="http://airflow.test") as client:
+            address = f"{PREFIX}/nights/{DATE}/by_hand/{run}/withdraw"
+            return await client.post(address, headers=headers)
+
+    return asyncio.run(ask()).status_code
