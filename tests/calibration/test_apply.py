@@ -32,6 +32,8 @@ from dsa110_contimg.calibration.solve import solve_ms
 from dsa110_contimg.calibration.solve_work import SolveStrategy
 from dsa110_contimg.calibration.tables import read_solutions
 from dsa110_contimg.errors import InputError, ScienceQualityError, TransientError
+from dsa110_contimg.flagging.versions import AS_FLAGGED, flag_version
+from dsa110_contimg.storage.files import make_writable
 from dsa110_contimg.storage.ms_change import Change, record_path, require_whole
 from dsa110_contimg.visibilities.ms_info import describe_ms, list_spws
 
@@ -102,6 +104,22 @@ def test_interpolated_gains_are_the_true_ones(transits, calibrated):
     assert np.sqrt(np.mean(np.angle(error) ** 2)) < np.deg2rad(0.1 * 10 * np.sqrt(2))
     assert np.std(np.abs(error)) < 0.01
     assert np.mean(np.abs(error)) == pytest.approx(1.0, abs=0.005)
+
+
+def test_solutions_of_ascending_channels_fit_an_ms_whose_channels_descend(transits, tmp_path):
+    """As pyuvdata writes the files of this telescope."""
+    ms = copy_ms(transits.field, tmp_path)
+    version = flag_version(ms, AS_FLAGGED)
+    for path in (ms, version):
+        make_writable(path)
+    with table(str(ms / "SPECTRAL_WINDOW"), readonly=False, ack=False) as windows:
+        windows.putcol("CHAN_FREQ", windows.getcol("CHAN_FREQ")[:, ::-1])
+        windows.putcol("CHAN_WIDTH", -windows.getcol("CHAN_WIDTH"))
+    for path, column in ((ms, "DATA"), (ms, "FLAG"), (version, "FLAG")):
+        with table(str(path), readonly=False, ack=False) as opened:
+            opened.putcol(column, opened.getcol(column)[:, ::-1])
+    apply_calibration(transits.apply_options(ms))
+    assert np.sqrt(np.mean(np.abs(gain_error(transits, ms) - 1.0) ** 2)) < 0.02
 
 
 def test_one_set_alone_is_worse_and_the_next_begins_from_the_flags_as_flagged(
