@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dsa110_contimg.calibration.models import SolveState
+from dsa110_contimg.conversion.filenames import parse_subband_name
 from dsa110_contimg.conversion.models import GroupState
 from dsa110_contimg.photometry.models import SourceResult
 from dsa110_contimg.qa.calibration_models import CalibrationReport, TransitState
@@ -269,6 +270,15 @@ def _source_reason(result: SourceResult) -> str:
     return "; ".join(windows) or _NO_REASON
 
 
+def _is_of_night(file: Path, date: str) -> bool:
+    """Whether a rejected file is a subband file of a night: a stray one is the loss of none.
+
+    Discovery lists files with a proper name only in the night that their time belongs to.
+    """
+    is_named = parse_subband_name(file.name) is not None or date in file.name
+    return file.suffix == ".hdf5" and is_named
+
+
 def find_losses(
     record: NightRecord,
     groups: Sequence[GroupReport],
@@ -300,7 +310,7 @@ def find_losses(
     partial = sum(group.completeness is GroupState.SEMI_COMPLETE for group in groups)
     rejects = record.listing.rejects if record.listing else []
     # Other files that lie about, such as a catalogue, are listed but are no loss.
-    files = sum(Path(reject.file).suffix == ".hdf5" for reject in rejects)
+    files = sum(_is_of_night(Path(reject.file), record.date) for reject in rejects)
     nonfinite = sum(ms.nonfinite or 0 for ms in sets)
     gone = sum(ms.condition is MsCondition.GONE for ms in sets)
     left_out = sum(group.outcome is GroupOutcome.LEFT_OUT for group in groups)

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.night_records import NightMaker, draw_plain
+from support.night_records import DATE, NightMaker, draw_plain
 
 from dsa110_contimg.conversion.models import ConversionState, RejectedFile
 from dsa110_contimg.errors import TransientError
@@ -34,7 +34,9 @@ def test_a_night_with_one_of_everything(night: NightMaker) -> None:
     converted, there, failed, rejected, lost, unimaged = (night.add_group(k) for k in range(6))
     semi = night.add_group(6, missing=["sb05", "sb11"])
     few = night.add_group(7, missing=[f"sb{k:02d}" for k in range(5)])
-    night.rejects.append(RejectedFile(file="/in/x_sb01_incomplete.hdf5", reason="being written"))
+    night.rejects.append(
+        RejectedFile(file=f"/in/{DATE}_sb01_incomplete.hdf5", reason="being written")
+    )
     night.save_listing()
     night.convert(converted)
     night.convert(there, ConversionState.SKIPPED, reason="its manifest checks out")
@@ -199,7 +201,7 @@ def test_a_failed_discovery_says_why(night: NightMaker) -> None:
 
 
 def test_a_night_of_rejects_only_has_failed(night: NightMaker) -> None:
-    night.rejects.append(RejectedFile(file="/in/a.hdf5", reason="empty"))
+    night.rejects.append(RejectedFile(file=f"/in/{DATE}a.hdf5", reason="empty"))
     night.save_listing()
     report = write_report(night.ledger)
     assert report.verdict is Verdict.FAILED
@@ -227,6 +229,7 @@ def test_the_json_is_the_report(night: NightMaker) -> None:
     night.save_listing()
     night.convert(group)
     result = night.measure(group, "J0818+5437", 0.01)
+    night.plan(group, [result.name])
     spw = result.spws[0].model_copy(update={"snr": math.nan})
     night.ledger.save_source(group, result.model_copy(update={"spws": [spw, *result.spws[1:]]}))
 
@@ -256,3 +259,24 @@ def test_a_catalogue_beside_the_data_is_listed_but_no_loss(night: NightMaker) ->
     report = write_report(night.ledger)
     assert report.verdict is Verdict.COMPLETE
     assert report.totals.rejected_files == len(report.rejected_files) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "is_lost"),
+    [
+        ("notes.hdf5", False),
+        ("2025-12-31T08:00:00_sbXX.hdf5", False),
+        (f"{DATE}T08:00:00_sbXX.hdf5", True),
+        (f"{DATE}T08:00:00_sb03.hdf5", True),
+        (f"{DATE}.ecsv", False),
+    ],
+)
+def test_a_stray_file_is_the_loss_of_no_other_night(
+    night: NightMaker, name: str, is_lost: bool
+) -> None:
+    night.rejects.append(RejectedFile(file=f"/incoming/{name}", reason="no subband file"))
+    night.convert(night.add_group(0))
+    night.save_listing()
+    report = write_report(night.ledger)
+    assert report.losses == (["1 subband file in no group"] if is_lost else [])
+    assert len(report.rejected_files) == 1

@@ -205,9 +205,11 @@ class NightMaker:
             folder = Path(result.products_dir)
             folder.mkdir(parents=True, exist_ok=True)
             draw(result, folder)
-        names = self.planned.get(group_id)
-        if names is not None and name not in names:
-            self.plan(group_id, [*names, name])
+        planned = self.ledger.records_dir / "plans" / f"{group_id}.json"
+        if planned.exists():
+            names = ImagingPlan.model_validate_json(planned.read_bytes()).source_names
+            if name not in names:
+                self.plan(group_id, [*names, name])
         self.ledger.save_source(group_id, result)
         return result
 
