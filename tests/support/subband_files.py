@@ -20,7 +20,20 @@ Mutation = Callable[[h5py.File], None]
 N_ANTENNAS, N_TIMES = 4, 2
 DEC_RAD = 0.9524855391
 """Of a real observation."""
+SITE_DEG = (37.233, -118.283)
+"""Latitude and longitude in the headers."""
 DAY_S = 86400.0
+
+
+def meridian_uvw_m(baselines_m: np.ndarray, longitude_deg: float, dec_rad: float) -> np.ndarray:
+    """UVW of ITRF baselines for a source on the meridian (Thompson et al. 2017, eq. 4.1)."""
+    lon_rad = np.deg2rad(longitude_deg)
+    x, y, z = baselines_m.T
+    outward = np.cos(lon_rad) * x + np.sin(lon_rad) * y
+    east = np.cos(lon_rad) * y - np.sin(lon_rad) * x
+    v = np.cos(dec_rad) * z - np.sin(dec_rad) * outward
+    w = np.sin(dec_rad) * z + np.cos(dec_rad) * outward
+    return np.stack([east, v, w], axis=-1)
 
 
 def start_to_jd(start: datetime) -> float:
@@ -60,12 +73,13 @@ def write_tiny(
         header["antenna_names"] = np.array([f"{n + 1}" for n in range(n_antennas)], dtype="S4")
         positions = np.arange(3.0 * n_antennas).reshape(n_antennas, 3)
         header["antenna_positions"] = positions
-        header["latitude"], header["longitude"], header["altitude"] = 37.233, -118.283, 1188.0
+        header["latitude"], header["longitude"] = SITE_DEG
+        header["altitude"] = 1188.0
         header["telescope_name"] = np.bytes_("OVRO_MMA")
         header["phase_type"] = np.bytes_("drift")
         header["polarization_array"] = np.array([-5, -6])
-        uvw = (positions[ant_2] - positions[ant_1]).astype(np.float32)
-        header["uvw_array"] = np.tile(uvw, (N_TIMES, 1))
+        uvw = meridian_uvw_m(positions[ant_2] - positions[ant_1], SITE_DEG[1], dec_rad)
+        header["uvw_array"] = np.tile(uvw.astype(np.float32), (N_TIMES, 1))
         header["extra_keywords/phase_center_dec"] = dec_rad
         header["extra_keywords/ha_phase_center"] = 0.0
         data = file.create_group("Data")
