@@ -50,7 +50,7 @@ def read_settings_file() -> dict[str, Any]:
     """
     path = find_settings_file()
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         if not os.environ.get(CONFIG_FILE_VARIABLE):
             return {}

@@ -111,7 +111,7 @@ def test_a_named_file_must_be_there(
 def test_the_home_stands_for_a_tilde(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (here / "home").mkdir()
     (here / "home" / "contimg.toml").write_text(
-        'input_dir = "~/incoming"\nallowed_roots = ["~/a"]\n'
+        'input_dir = "~/incoming"\nallowed_roots = ["~/a"]\n', encoding="utf-8-sig"
     )
     monkeypatch.setenv(CONFIG_FILE_VARIABLE, "~/contimg.toml")
     monkeypatch.setenv("DSA110_CONTIMG_WORK_DIR", "~/work")

@@ -41,8 +41,11 @@ _ENTRY = re.compile(r"\s*(?P<name>\S+)\s+J2000\b(?P<rest>.*)")
 _BAND = re.compile(r"\s*(?P<band>\d+(?:\.\d+)?)\s*cm\b\s*(?P<rest>.*)", re.IGNORECASE)
 _IGNORED = re.compile(r"\s*(?:IAU NAME\b.*|BAND\s.*|[-=]{3,}\s*|\S+\s+B1950\b.*)$")
 _MANUAL = re.compile(r"^\s*(?:IAU NAME\s+EQUINOX\b|\S+\s+J2000\s+[A-Z]\s)", re.MULTILINE)
-_RA = re.compile(r"(?<![\w.])(\d{1,2})h\s*(\d{1,2})m\s*(\d{1,2}(?:\.\d*)?)s")
-_DEC = re.compile(r"(?<![\w.])([+-]?)(\d{1,3})d\s*(\d{1,2})['m]\s*(\d{1,2}(?:\.\d*)?)(?:\"|''|s)")
+_RA = re.compile(r"(?<!\S)(\d{1,2})h\s*(\d{1,2})m\s*(\d{1,2}(?:\.\d*)?)s")
+# A sign that is a typographic minus, or stands apart, is one, too.
+_DEC = re.compile(
+    r"(?<!\S)([+\-\u2212\u2013]?)\s*(\d{1,3})d\s*(\d{1,2})['m]\s*(\d{1,2}(?:\.\d*)?)(?:\"|''|s)"
+)
 
 
 class Calibrator(Source):
@@ -318,7 +321,7 @@ def _read_position(text: str) -> tuple[float, float]:
     degrees, arcmin, arcsec = (float(part) for part in dec.groups()[1:])
     if hours >= 24 or degrees > 90 or max(minutes, seconds, arcmin, arcsec) >= 60:
         raise _GarbledError(f"the position {text.strip()!r} is beyond its range")
-    sign = -1.0 if dec[1] == "-" else 1.0
+    sign = 1.0 if dec[1] in {"", "+"} else -1.0
     return (
         15.0 * (hours + minutes / 60 + seconds / 3600),
         sign * (degrees + arcmin / 60 + arcsec / 3600),

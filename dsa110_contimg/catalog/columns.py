@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -31,6 +32,13 @@ _SEXAGESIMAL_UNITS: Final = {
     "h:m:s": "hourangle", "hms": "hourangle", "d:m:s": "deg", "dms": "deg",
 }  # fmt: skip
 """What tables write as the unit of a text to astropy's name of the unit of its first number."""
+
+_LIKELY: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
+    "flux_jy": (r"flux|(?<![a-z])[mu\u00b5\u03bc]?jy(?![a-z])|^s_?\d", ("Jy", "Jy/beam")),
+    "ref_freq_hz": (r"freq|^nu\d*(_|$)", ()),
+    "spectral_index": (r"^alpha$|^sp(ec)?[-_]?(index|idx)", ()),
+}
+"""How columns that are probably the field's are called, in small letters, and their units."""
 
 
 class ColumnError(ValueError):
@@ -85,11 +93,17 @@ def find_column(table: Table, field: str) -> str | None:
     Raises
     ------
     ColumnError
-        If there is none, but one that seems to be meant: its numbers would be lost.
+        If there is none, but one that seems to be meant: its numbers would be lost. Or if there are
+        several of one name.
     """
     names = (field, *OTHER_NAMES.get(field, ()))
     for name in names:
         if name in table.colnames:
+            # astropy renames the second of two equal columns of a CSV file to NAME_1.
+            again = re.compile(rf"{re.escape(name)}(_\d+)?", re.IGNORECASE)
+            for other in table.colnames:
+                if other not in names and again.fullmatch(other):
+                    raise ColumnError(f"there are two columns {name}, one read as {other}")
             return name
     for name in table.colnames:
         if _seems_meant(table[name], name, field):
@@ -105,9 +119,11 @@ def _seems_meant(column: Column, name: str, field: str) -> bool:
     lower = name.casefold()
     if lower in {field, stem} or (stem != field and lower.startswith(f"{stem}_")):
         return True
+    if field not in _LIKELY:
+        return False
     unit = units.Unit(column.info.unit or "", parse_strict="silent")
-    fluxes = (units.Jy, units.Jy / units.beam)
-    return field == "flux_jy" and any(unit.is_equivalent(flux) for flux in fluxes)
+    pattern, kinds = _LIKELY[field]
+    return bool(re.search(pattern, lower)) or any(unit.is_equivalent(kind) for kind in kinds)
 
 
 def read_column(column: Column, field: str) -> list[Any]:

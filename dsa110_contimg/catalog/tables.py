@@ -51,18 +51,27 @@ def load_table(path: Path, what: str = "the source catalogue") -> Table:
     slug = what.rpartition(" ")[2]
     names = ("name", *OTHER_NAMES["name"])
     # As numbers, 007 would be 7 and 1e5 100000.0.
-    options = {"converters": dict.fromkeys(names, str)} if path.suffix.lower() == ".csv" else {}
+    options: dict[str, Any] = {}
+    if path.suffix.lower() == ".csv":  # with a byte order mark, as spreadsheets write it
+        options = {"converters": dict.fromkeys(names, str), "encoding": "utf-8-sig"}
     try:
         with warnings.catch_warnings():
             # Units that are not known are refused where they matter.
             warnings.simplefilter("ignore", AstropyWarning)
+            warnings.filterwarnings("error", "hdu= was not specified but multiple tables")
             table = Table.read(path, **options)
+            # Places and times, in one column, are no fields; they only stand beside them.
+            table.keep_columns([one for one in table.colnames if hasattr(table[one], "dtype")])
             table.convert_bytestring_to_unicode()
     except FileNotFoundError as error:
         raise InputError(
             f"no {what.removeprefix('the ')} at {path}", reason=f"missing_{slug}"
         ) from error
-    except (OSError, ValueError, TypeError, SyntaxError, IORegistryError) as error:
+    except AstropyWarning as error:
+        raise InputError(
+            f"{path} holds several tables", reason=f"unreadable_{slug}", remedy="leave one in it"
+        ) from error
+    except (OSError, ValueError, TypeError, SyntaxError, ImportError, IORegistryError) as error:
         if isinstance(error, OSError) and error.errno:
             raise name_os_error(
                 error, f"cannot read {what} {path}", denied=f"unreadable_{slug}"
@@ -165,11 +174,13 @@ def _find_columns(path: Path, table: Table, model: type[Model]) -> dict[str, str
     """Find the column of each field."""
     columns = {}
     missing = []
+    unclear = []
     for field, info in model.model_fields.items():
         try:
             name = find_column(table, field)
         except ColumnError as error:
-            raise InputError(f"{path}: {error}", reason="catalogue_columns") from error
+            unclear.append(error)
+            continue
         if name is not None:
             columns[field] = name
         elif info.is_required():
@@ -181,6 +192,8 @@ def _find_columns(path: Path, table: Table, model: type[Model]) -> dict[str, str
             reason="catalogue_columns",
             remedy=f"these would do, too: {'; '.join(also)}",
         )
+    if unclear:
+        raise InputError(f"{path}: {unclear[0]}", reason="catalogue_columns") from unclear[0]
     return columns
 
 

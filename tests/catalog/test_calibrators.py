@@ -128,7 +128,13 @@ class TestOneEntry:
         assert (found.quality, found.flux_jy) == ("W", 8.8)
         assert found.spectral_index == DEFAULT_SPECTRAL_INDEX
 
-    @pytest.mark.parametrize("dec", ["-00d30'36.0\"", "-0d30'36\"", "-00d30'36.0''", "-00d30m36s"])
+    @pytest.mark.parametrize(
+        "dec",
+        [
+            *("-00d30'36.0\"", "-0d30'36\"", "-00d30'36.0''", "-00d30m36s"),
+            *("\u221200d30'36\"", "\u201300d30'36\"", "- 0d30'36\""),
+        ],
+    )
     def test_declinations(self, tmp_path, dec):
         found = self.read(tmp_path, "20cm L S S S S 1.0", dec=dec)
         assert (found.ra_deg, found.dec_deg) == pytest.approx((188.73625, -0.51))

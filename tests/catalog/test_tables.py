@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy import units as u
-from astropy.coordinates import Longitude
+from astropy.coordinates import Longitude, SkyCoord
+from astropy.io import fits
 from astropy.table import MaskedColumn, QTable, Table
+from astropy.time import Time
 
 from dsa110_contimg.catalog.calibrators import read_calibrators
 from dsa110_contimg.catalog.sources import Source, read_sources, write_sources
@@ -216,6 +218,14 @@ class TestVizier:
                 "column Fpeak is not understood; flux_jy",
             ),
             ({"S1.4": None, "flux_mjy": [1, 2]}, "column flux_mjy is not understood; flux_jy or"),
+            ({"S1.4": None, "flux (mJy)": [1, 2]}, "column flux (mJy) is not understood"),
+            ({"S1.4": None, "S_mJy": [1, 2]}, "column S_mJy is not understood"),
+            ({"S1.4": None, "S1400": [1, 2]}, "column S1400 is not understood"),
+            ({"freq_mhz": [1400, 1400]}, "column freq_mhz is not understood; ref_freq_hz would"),
+            ({"nu0": [1.4, 1.4] * u.GHz}, "column nu0 is not understood; ref_freq_hz would"),
+            ({"SpIndex": [-0.7, 0]}, "column SpIndex is not understood; spectral_index would"),
+            ({"alpha": [-0.7, 0]}, "column alpha is not understood; spectral_index would"),
+            ({"flux_jy": [1, 2], "Flux_Jy": [3, 4]}, "two columns flux_jy, one read as Flux_Jy"),
             ({"RAJ2000": None}, "lacks the column(s) ra_deg"),
             ({"DEJ2000": ["+55 34 21", "north"]}, "row 2, column DEJ2000: 'north' is not a decli"),
             (
@@ -232,6 +242,26 @@ class TestVizier:
             tmp_path / "s.ecsv"
         )
         assert words in refuse(tmp_path / "s.ecsv")
+
+
+def test_several_tables_are_refused(tmp_path):
+    """The first would be taken without a word."""
+    table = fits.table_to_hdu(Table(GOOD))
+    fits.HDUList([fits.PrimaryHDU(), table, table.copy()]).writeto(tmp_path / "s.fits")
+    with pytest.raises(InputError, match=r"s\.fits holds several tables"):
+        read_sources(tmp_path / "s.fits")
+
+
+def test_of_two_columns_of_one_name_none_is_taken(tmp_path):
+    (tmp_path / "s.csv").write_text("name,ra_deg,dec_deg,flux_jy,flux_jy\nA,1,2,3,3000\n")
+    assert "there are two columns flux_jy" in refuse(tmp_path / "s.csv")
+
+
+def test_a_byte_order_mark_and_columns_of_times_and_places(tmp_path):
+    (tmp_path / "s.csv").write_text("name,ra_deg,dec_deg\r\nA,1,2\r\n", encoding="utf-8-sig")
+    others = {"epoch": Time(["2020-01-01"] * 2), "place": SkyCoord([1, 2] * u.deg, [3, 4] * u.deg)}
+    for path in (tmp_path / "s.csv", save(tmp_path / "s.ecsv", others)):
+        assert read_sources(path)[0].name == "A"
 
 
 def test_a_survey_is_read_in_linear_time(tmp_path):
