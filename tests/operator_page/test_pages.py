@@ -20,7 +20,9 @@ from dsa110_contimg.conversion.models import ConversionState, RejectedFile
 from dsa110_contimg.operator_page.late import PREFIX
 from dsa110_contimg.operator_page.waits import Wait
 from dsa110_contimg.orchestration.pace import Pace
+from dsa110_contimg.qa.by_hand import name_run
 from dsa110_contimg.qa.record_models import ImagingPlan, MsFailure
+from dsa110_contimg.qa.records import NightLedger
 from dsa110_contimg.qa.report import write_report
 
 pytestmark = pytest.mark.unit
@@ -419,7 +421,7 @@ def test_without_airflow_the_rest_is_shown(
     assert report.headline in words(reader.page(NIGHT))
 
 
-def test_records_are_shown_as_text(night: NightMaker, reader: Reader) -> None:
+def test_records_are_shown_as_text(night: NightMaker, reader: Reader, facts: GivenFacts) -> None:
     """Nothing on record becomes markup, or an address that runs a script."""
     attack = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'`{{7*7}}"
     group = night.add_group(0, problems=[attack])
@@ -428,6 +430,14 @@ def test_records_are_shown_as_text(night: NightMaker, reader: Reader) -> None:
     night.convert(group, ConversionState.FAILED, reason=attack)
     name = 'J1"><script>alert(3)<'
     night.image(group, name, draw=draw_plain, notes=[attack], error=attack, success=False)
+    run = NightLedger(night.root / "nights", DATE, name_run(group, attack))
+    run.save_plan(ImagingPlan(group_id=group, source_names=[name]))
+    failed = {"success": False, "error": attack, "notes": [attack]}
+    run.save_source(group, night.measure(group, name, 0.3).model_copy(update=failed))
+    facts.tasks = [replace(make_task(attack), run_id=attack, subject=attack)]
+    assert "onerror" in reader.page("/by_hand")
+    assert "onerror" in reader.page("/now")
+    assert "core.1 (&lt;script" in reader.page(NIGHT)
     for url, status, html in crawl(reader, "/", f"{NIGHT}/sources?q={attack}&state={attack}"):
         assert status == 200, url
         assert "<script>" not in html
