@@ -45,8 +45,8 @@ def by_hand(
     They stand beside the results of their night, whose verdict does not count them. To withdraw
     them leaves the Measurement Set and the night as they are.
 
-    Exit status: 0 if all is well; 1 if there is no such run or it could not be removed; 2 for
-    wrong usage.
+    Exit status: 0 if all is well; 1 if there is no such run, a task of it is at work, or it could
+    not be removed; 2 for wrong usage.
 
     Example: dsa110-contimg by-hand 2026-01-25
     """

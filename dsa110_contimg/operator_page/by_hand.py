@@ -14,7 +14,8 @@ from fastapi.responses import RedirectResponse
 from dsa110_contimg.dates import is_date
 from dsa110_contimg.errors import InputError, TransientError
 from dsa110_contimg.operator_page.desk import AtDesk, Desk
-from dsa110_contimg.qa.by_hand import withdraw
+from dsa110_contimg.orchestration.runs import IMAGE_DAG
+from dsa110_contimg.qa.by_hand import group_of_run, name_run, withdraw
 from dsa110_contimg.qa.models import ByHandReport
 from dsa110_contimg.qa.records import BY_HAND, NightLedger
 from dsa110_contimg.qa.summary import report_by_hand
@@ -109,7 +110,7 @@ def show_by_hand(request: Request, desk: AtDesk, date: str = "") -> Response:
         date=date if is_date(date) else "",
         views=[view for view in views if view.runs],
         file_of=lambda view: partial(links.file, view),
-        is_now=False,
+        is_by_hand=True,
     )
 
 
@@ -135,18 +136,27 @@ def withdraw_by_hand(request: Request, desk: AtDesk, date: str, run: str) -> Res
     ------
     HTTPException
         403, if the visitor may not start runs of `image_ms`, or a page of another site asks; 404,
-        if there is no such run; 503, if something could not be removed.
+        if there is no such run; 503, if the run is not over, or something could not be removed.
     """
     if not request.state.visitor.may_withdraw or not _is_from_here(request):
         raise HTTPException(403, "Results by hand are withdrawn by those who may ask for them.")
     settings = desk.settings
     try:
+        _check_is_over(desk, run)
         withdraw(settings.nights_dir, settings.products_dir, date, run)
     except InputError as error:
         raise HTTPException(404, str(error)) from error
     except TransientError as error:
         raise HTTPException(503, str(error)) from error
     return RedirectResponse(desk.links(request).page(BY_HAND), status_code=303)
+
+
+def _check_is_over(desk: Desk, run: str) -> None:
+    """Refuse to withdraw the results of a run whose tasks run or wait."""
+    group_id = group_of_run(run)
+    tasks = (task for task in desk.airflow.list_running_tasks() if task.dag_id == IMAGE_DAG)
+    if any(name_run(group_id, task.run_id) == run for task in tasks):
+        raise TransientError(f"The run {run} is not over: it would write its results again.")
 
 
 def find_files(desk: Desk, date: str) -> frozenset[Path]:

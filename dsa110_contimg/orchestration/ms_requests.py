@@ -23,6 +23,7 @@ from dsa110_contimg.qa.by_hand import name_run, products_of_run
 from dsa110_contimg.qa.record_models import MsFailure
 from dsa110_contimg.qa.records import NightLedger
 from dsa110_contimg.settings import get_settings
+from dsa110_contimg.storage.locks import hold_existing
 from dsa110_contimg.storage.ms_access import ACCESS_LOG, read_holder
 
 _NOT_PUBLISHED = "ms_not_published"
@@ -334,13 +335,25 @@ def work_on_ms(
     try:
         with task_span(request.ms, purpose, span_log()):
             group_id, ledger = ledger_of(request)
-            with _loss_named(request.ms):
+            with _kept_from_withdrawal(request, group_id), _loss_named(request.ms):
                 yield group_id, ledger
     except ContimgError as error:
         is_lost = error.reason in {_NOT_PUBLISHED, _VANISHED}
         if is_lost or (fatal is not None and isinstance(error, fatal)):
             record_ms_failure(request, error)
         raise
+
+
+@contextmanager
+def _kept_from_withdrawal(request: ImageRequest, group_id: str) -> Iterator[None]:
+    """Hold the directory of a run by hand: what its tasks still write cannot be withdrawn."""
+    if request.by_hand is None:
+        yield
+        return
+    folder = request.results_of(group_id).night_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    with hold_existing(folder):
+        yield
 
 
 @contextmanager

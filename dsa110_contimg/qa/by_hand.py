@@ -11,6 +11,7 @@ from dsa110_contimg.errors import InputError, TransientError
 from dsa110_contimg.qa.record_files import file_name
 from dsa110_contimg.qa.records import BY_HAND, NightLedger
 from dsa110_contimg.storage.files import remove_for_sure
+from dsa110_contimg.storage.locks import hold_existing
 
 _MAX_RUN: Final = 120
 """Characters of a run's name; file systems take 255 bytes, temporary names among them."""
@@ -91,7 +92,7 @@ def withdraw(nights_dir: Path, products_dir: Path, date: str, name: str) -> None
     InputError
         If the night has no such run.
     TransientError
-        If something could not be removed.
+        If a task of the run is at work, or something could not be removed.
     """
     from dsa110_contimg.qa.report import write_report
 
@@ -103,9 +104,17 @@ def withdraw(nights_dir: Path, products_dir: Path, date: str, name: str) -> None
             reason="unknown_run",
             remedy=f"its runs by hand: {listed}",
         )
-    # Records last: until they are gone, the rest can be withdrawn again.
-    folders = (products_of_run(products_dir, date, name), night.by_hand_dir / name)
-    problems = [problem for folder in folders for problem in remove_for_sure(folder)]
+    records = night.by_hand_dir / name
+    with hold_existing(records) as is_free:
+        if not is_free:
+            raise TransientError(
+                f"a task of the run by hand {name} is at work",
+                reason="run_at_work",
+                remedy="withdraw its results when the run is over; Airflow can end it",
+            )
+        # Records last: until they are gone, the rest can be withdrawn again.
+        folders = (products_of_run(products_dir, date, name), records)
+        problems = [problem for folder in folders for problem in remove_for_sure(folder)]
     if problems:
         raise TransientError("; ".join(problems), reason="not_removed", remedy="try again")
     if night.report_json.exists():

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from fastapi import Request
 from support.night_records import DATE, NightMaker, draw_plain
-from support.operator_desk import HTML, Reader, post
+from support.operator_desk import HTML, Reader, make_task, post
 from typer.testing import CliRunner
 
 from dsa110_contimg.cli.main import app
@@ -20,6 +21,7 @@ from dsa110_contimg.settings import Settings
 
 pytestmark = pytest.mark.unit
 
+RUN_ID = "manual__2026-01-26T08:00:00+00:00"
 HERE = {"sec-fetch-site": "same-origin"}
 
 
@@ -31,7 +33,7 @@ def operator(request: Request) -> None:
 def run(night: NightMaker) -> str:
     """A run by hand with a good source, in a night that is not on record itself."""
     group = night.group_id(0)
-    name = name_run(group, "manual__2026-01-26T08:00:00+00:00")
+    name = name_run(group, RUN_ID)
     ledger = NightLedger(night.root / "nights", DATE, name)
     ledger.save_plan(ImagingPlan(group_id=group, source_names=["J1", "J2"]))
     folder = products_of_run(night.root / "products", DATE, name) / "J1"
@@ -64,6 +66,9 @@ def test_only_who_may_start_runs_withdraws_and_from_no_other_site(
     assert [post(desk, run, headers) for headers in foreign] == [403] * len(foreign)
     assert post(reader, run, HERE) == 403
     assert run in desk.page("/by_hand")
+    desk.facts.tasks = [replace(make_task("J1", state="queued"), run_id=RUN_ID)]
+    assert post(desk, run, HERE) == 503
+    desk.facts.tasks = [make_task("J1")]
     assert post(desk, "another", HERE) == 404
     assert post(desk, run, HERE) == 303
     assert run not in desk.page("/by_hand")

@@ -15,10 +15,11 @@ from dsa110_contimg.calibration.calibrator_plan import CalibratorPlan
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.conversion.groups import find_groups
 from dsa110_contimg.conversion.hdf5_orchestrator import ConversionOptions, convert_group
-from dsa110_contimg.errors import ContimgError, InputError
+from dsa110_contimg.errors import ContimgError, InputError, TransientError
 from dsa110_contimg.orchestration import calibration_tasks, ms_tasks
 from dsa110_contimg.orchestration.ms_requests import ImageRequest, work_on_ms
 from dsa110_contimg.photometry.models import Photometry
+from dsa110_contimg.qa.by_hand import name_run, withdraw
 from dsa110_contimg.qa.records import NightLedger
 from dsa110_contimg.settings import get_settings
 from dsa110_contimg.simulation.night import SimulationResult
@@ -130,3 +131,16 @@ def test_other_failures_keep_their_names(request_for_ms: ImageRequest) -> None:
     assert ledger_of_night(request_for_ms).load().ms_failures == []
     spans = (get_settings().logs_dir / "ms_tasks.jsonl").read_text().splitlines()
     assert [json.loads(span)["purpose"] for span in spans] == ["a task"]
+
+
+def test_a_run_by_hand_at_work_keeps_its_results(request_for_ms: ImageRequest) -> None:
+    request = request_for_ms.model_copy(update={"by_hand": "manual__1", "sources": [TARGET]})
+    ms_tasks.plan_sources(request, "prepare")
+    settings, group = get_settings(), request.group_id
+    where = settings.nights_dir, settings.products_dir, request.night_of(group)
+    name = name_run(group, "manual__1")
+    with work_on_ms(request, "a task"), pytest.raises(TransientError, match="is at work"):
+        withdraw(*where, name)
+    assert request.results_of(group).load().plans
+    withdraw(*where, name)
+    assert not request.results_of(group).night_dir.exists()

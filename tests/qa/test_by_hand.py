@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from support.night_records import DATE, NightMaker, draw_plain
 
-from dsa110_contimg.errors import InputError
+from dsa110_contimg.errors import InputError, TransientError
 from dsa110_contimg.qa.by_hand import group_of_run, name_run, products_of_run, withdraw
 from dsa110_contimg.qa.models import Verdict
 from dsa110_contimg.qa.record_models import ImagingPlan, MsFailure
 from dsa110_contimg.qa.records import NightLedger
 from dsa110_contimg.qa.report import write_report
+from dsa110_contimg.storage.locks import hold_existing
 
 pytestmark = pytest.mark.unit
 
@@ -71,6 +72,20 @@ def test_they_can_be_withdrawn(night: NightMaker, group: str) -> None:
     for wrong in (names[0], "..", "../records", ""):
         with pytest.raises(InputError, match="no results of a run by hand"):
             withdraw(*roots, DATE, wrong)
+
+
+def test_a_run_at_work_keeps_them(night: NightMaker, group: str) -> None:
+    name = ask_by_hand(night, group, "one")
+    roots = night.root / "nights", night.root / "products"
+    with (
+        hold_existing(night.ledger.by_hand_dir / name),
+        pytest.raises(TransientError, match="is at work"),
+    ):
+        withdraw(*roots, DATE, name)
+    assert night.ledger.list_by_hand() == [name]
+    assert products_of_run(roots[1], DATE, name).exists()
+    withdraw(*roots, DATE, name)
+    assert night.ledger.list_by_hand() == []
 
 
 def test_what_the_newest_plan_lacks_does_not_count(night: NightMaker, group: str) -> None:
