@@ -35,6 +35,28 @@ def add_provenance(header: Header, provenance: Provenance) -> None:
         header.add_history(text[begin : begin + _HISTORY_WIDTH])
 
 
+def is_made_by(header: Header, provenance: Provenance) -> bool:
+    """Say whether a header is that of the very image that this made.
+
+    Parameters
+    ----------
+    header : astropy.io.fits.Header
+        As `add_provenance` completed it, and as it was read from a file.
+    provenance : Provenance
+        What made an image.
+
+    Returns
+    -------
+    bool
+        Whether it made this one.
+    """
+    expected = type(header)()
+    add_provenance(expected, provenance)
+    # A file keeps no blanks at the end of a line.
+    written, wanted = ([str(line).rstrip() for line in h["HISTORY"]] for h in (header, expected))
+    return written[-len(wanted) :] == wanted
+
+
 def _ascii(text: str) -> str:
     """Put a question mark in the place of what FITS cannot hold."""
     return text.encode("ascii", "replace").decode()

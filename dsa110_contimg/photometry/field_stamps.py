@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 MAX_STAMPS = 100
 """So many targets get a stamp, those with the best detections first; the picture of the field
 shows all."""
+_REPLACED = (
+    "No stamp was drawn: a measurement of other sources into the same directory has replaced the "
+    "image of the field."
+)
 
 
 class FieldStamps:
@@ -48,7 +52,7 @@ class FieldStamps:
         model: list[Source],
     ):
         self._path = products_dir / FIELD_DIR / FIELD_IMAGE_FILE
-        self._results, self._about, self._model = results, record.measurement.image, model
+        self._results, self._record, self._model = results, record, model
         self._chosen: set[str] = set()
         self._image: tuple[FieldMaps, WCS] | None = None
 
@@ -77,7 +81,7 @@ class FieldStamps:
 
     def draw(
         self, path: Path, source: Source, result: SourceResult, metadata: dict[str, str]
-    ) -> None:
+    ) -> list[str]:
         """Draw the stamp of a target, if it was chosen and its field has an image.
 
         Parameters
@@ -90,12 +94,21 @@ class FieldStamps:
             What was measured.
         metadata : dict of str to str
             PNG text chunks.
+
+        Returns
+        -------
+        list of str
+            Why there is none, though it was chosen, a sentence each.
         """
-        if self._about is None or source.name not in self._chosen:
-            return
+        about = self._record.measurement.image
+        if about is None or source.name not in self._chosen:
+            return []
         from dsa110_contimg.imaging.field_stamp_plot import plot_field_stamp
 
-        maps, wcs = self._open(self._about)
+        opened = self._open(about)
+        if opened is None:
+            return [_REPLACED]
+        maps, wcs = opened
         plot_field_stamp(
             path,
             maps,
@@ -105,15 +118,22 @@ class FieldStamps:
             mean_jy=_mean_jy(result),
             metadata=metadata,
         )
+        return []
 
-    def _open(self, about: FieldImage) -> tuple[FieldMaps, WCS]:
-        """Read the image of the field, once."""
+    def _open(self, about: FieldImage) -> tuple[FieldMaps, WCS] | None:
+        """Read the image of the field, once; None if that of another fit took its place."""
         from astropy.wcs import WCS
 
         from dsa110_contimg.imaging.field_fits import read_field_image
+        from dsa110_contimg.imaging.fits_provenance import is_made_by
 
         if self._image is None:
-            maps = read_field_image(self._path, about)
+            try:
+                maps = read_field_image(self._path, about)
+            except FileNotFoundError:
+                return None
+            if not is_made_by(maps.header, self._record.provenance):
+                return None
             self._image = maps, WCS(maps.header, fix=False).celestial
         return self._image
 

@@ -307,7 +307,8 @@ class _Uvfit:
                 metadata = png_metadata(source, self._provenance)
                 plot_spectrum(tree / SPECTRUM_FILE, result, metadata)
                 if self._stamps is not None:
-                    self._stamps.draw(tree / STAMP_FILE, source, result, metadata)
+                    notes = self._stamps.draw(tree / STAMP_FILE, source, result, metadata)
+                    result = result.model_copy(update={"notes": result.notes + notes})
             names = sorted(file.name for file in tree.iterdir())
             result = result.model_copy(update={"products": names})
             (tree / RESULT_FILE).write_text(result.model_dump_json(indent=1), encoding="utf-8")

@@ -12,8 +12,9 @@ from support.point_source import TARGET
 from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.imaging.field_products import FIELD_DIR, FieldImage
 from dsa110_contimg.photometry import field_stamps
-from dsa110_contimg.photometry.field import FieldRecord
+from dsa110_contimg.photometry.field import FieldRecord, measure_field
 from dsa110_contimg.photometry.measure import MeasureOptions, measure_sources
+from dsa110_contimg.visibilities.ms_info import select_spws
 
 pytestmark = [pytest.mark.casa, pytest.mark.usefixtures("private_places")]
 
@@ -74,3 +75,21 @@ def test_of_many_targets_the_best_detected_get_a_stamp(
     assert "stamp.png" in target.products
     assert "stamp.png" not in empty.products
     assert "spectrum.png" in empty.products
+
+
+@pytest.mark.parametrize("plots", [False, True])
+def test_no_stamp_is_cut_from_the_image_of_another_fit(
+    point_source_ms: Path, tmp_path: Path, plots: bool
+) -> None:
+    options = options_for(point_source_ms, tmp_path, sources=[TARGET])
+    (before,) = measure_sources(options)
+    snapshot = options.take_snapshot("a test")
+    spws = select_spws(snapshot.info, None, options.max_spws)
+    results, record = measure_field(options, snapshot, spws, [TARGET], targets={TARGET.name})
+    stamps = field_stamps.FieldStamps(tmp_path, results, record, [TARGET])
+    stamps.choose({TARGET.name}, options.binning, record.provenance)
+    picture = tmp_path / "stamp.png"
+    measure_sources(options_for(point_source_ms, tmp_path, plots=plots))
+    (told,) = stamps.draw(picture, TARGET, before, {})
+    assert "has replaced the image" in told
+    assert not picture.exists()
