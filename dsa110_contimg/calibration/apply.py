@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from pydantic import Field
 
@@ -10,6 +11,7 @@ from dsa110_contimg.calibration.apply_work import ApplyWork, apply_in_child
 from dsa110_contimg.calibration.choice import choose_sets
 from dsa110_contimg.calibration.interpolation import Plan, plan_application
 from dsa110_contimg.calibration.models import (
+    CALIBRATOR_ALONE,
     AppliedSet,
     CalibrationNeed,
     CalibrationRecord,
@@ -148,12 +150,22 @@ def _apply(
             # Applying begins from the flags as flagged.
             flagged_before=flags.after.fraction,
             **dict(done),
-            notes=plan.notes + sandbox.warnings,
+            notes=plan.notes + _note_models(choice.sets) + sandbox.warnings,
             seconds=time.perf_counter() - start,
             provenance=provenance,
         )
         save(record)
     return record
+
+
+def _note_models(sets: Sequence[SolutionSet]) -> list[str]:
+    """Pass on what a set says of its model where that biases the flux scale."""
+    return [
+        f"{one.set_id}: {note}"
+        for one in sets
+        for note in one.notes
+        if note.startswith(CALIBRATOR_ALONE)
+    ]
 
 
 def _choose(options: ApplyOptions, need: CalibrationNeed) -> Choice:

@@ -14,6 +14,9 @@ from dsa110_contimg.storage.ms_change import ChangeRecord
 FREQ_TOLERANCE_HZ: Final = 1e3
 """Two windows with centres and widths this close are the same; a channel is 244 kHz wide."""
 
+CALIBRATOR_ALONE: Final = "the model is the calibrator alone"
+"""So begins the note of a set that was solved without the field's other sources."""
+
 
 class TableKind(StrEnum):
     """What a calibration table corrects, in the order in which it is solved."""

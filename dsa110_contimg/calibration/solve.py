@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from dsa110_contimg.calibration.models import CalTable, SolutionSet, TableKind
+from dsa110_contimg.calibration.models import CALIBRATOR_ALONE, CalTable, SolutionSet, TableKind
 from dsa110_contimg.calibration.need import middle_mjd, window_keys
 from dsa110_contimg.calibration.plots import plot_table
 from dsa110_contimg.calibration.quality import QualityLimits, find_faults, measure_quality
@@ -306,9 +306,9 @@ def _note_model(others: list[Source]) -> list[str]:
     if others:
         return []
     lacking = (
-        "the model is the calibrator alone: the field's other sources bias gains and flux scale, "
-        "by per cents where they are bright; name them with --sources, or in the settings "
-        "sources_file or field_model_file"
+        f"{CALIBRATOR_ALONE}: the field's other sources bias gains and flux scale, by per cents "
+        "where they are bright; name them with --sources, or in the settings sources_file or "
+        "field_model_file"
     )
     return [lacking]
 

@@ -115,6 +115,8 @@ def solve(
     )
     with working(f"solving on {chosen.name}"):
         solutions = solve_ms(options)
+    for note in solutions.notes:
+        say(f"note: {note}")
     if as_json:
         # Only pydantic's own JSON writes what is not a number.
         print_json(json.loads(solutions.model_dump_json()))
@@ -172,14 +174,13 @@ def _read_known(settings: Settings, sources: Path | None, calibrators: Path) -> 
 
 
 def _print(solutions: SolutionSet) -> None:
-    """Print the figures as a table, then what else there is to say, in lines to be copied."""
+    """Print the figures as a table, then the paths, in lines to be copied."""
     screen = open_screen()
-    about = (
+    say(
         f"{solutions.set_id}: {solutions.calibrator}, {solutions.calibrator_flux_jy:.2f} Jy at "
-        f"mid-band, {len(solutions.antennas)} antennas, reference antenna {solutions.refant}"
+        f"mid-band, {len(solutions.antennas)} antennas, reference antenna {solutions.refant}",
+        screen,
     )
-    for line in (about, *solutions.notes):
-        say(line, screen)
     print_table(
         _COLUMNS,
         [

@@ -21,6 +21,7 @@ from support.faults import find_child, killed_after
 
 from dsa110_contimg.calibration.apply import apply_calibration
 from dsa110_contimg.calibration.models import (
+    CALIBRATOR_ALONE,
     CalibrationRecord,
     SolutionSet,
     TableKind,
@@ -94,7 +95,13 @@ def test_interpolated_gains_are_the_true_ones(transits, calibrated):
     )
     assert record.borrowed
     assert [one.set_id for one in record.applied] == [before, after]
-    assert not record.notes
+    # Their flux scale is that of a model without the field's other sources.
+    assert record.notes == [
+        f"{set_id}: {note}"
+        for set_id, one in ((before, transits.before), (after, transits.after))
+        for note in transits.sets[one].notes
+    ]
+    assert all(CALIBRATOR_ALONE in note for note in record.notes)
     assert record.worst_error < 1e-5
     # The field lacks subbands, so that its ids stand for other windows than those of the tables.
     assert len(list_spws(ms)) == 14
