@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -264,7 +264,11 @@ def describe_ms(ms_path: Path) -> InputFile:
     InputFile
         The MS, the sum of its main table's sizes and the latest modification time.
     """
-    stats = [file.stat() for file in ms_path.glob("table.*") if file.name != _VOLATILE_FILE]
+    stats = []
+    for file in ms_path.glob("table.*"):
+        if file.name != _VOLATILE_FILE:
+            with suppress(FileNotFoundError):  # a column that is taken away by who holds the MS
+                stats.append(file.stat())
     return InputFile(
         path=str(ms_path.absolute()),
         size_bytes=sum(stat.st_size for stat in stats),

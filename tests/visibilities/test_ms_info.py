@@ -135,6 +135,10 @@ def test_selection_of_windows(point_source_ms):
 
 def test_identity_changes_with_the_data_and_not_with_a_look_at_them(own_ms):
     before = describe_ms(own_ms)
+    gone = own_ms / "table.f99"
+    gone.symlink_to("nowhere")  # as a file that goes while they are listed
+    assert describe_ms(own_ms) == before
+    gone.unlink()
     with table(str(own_ms), ack=False) as ms:  # takes and leaves a read lock
         ms.getcol("TIME")
     read_ms_info(own_ms)
