@@ -190,7 +190,7 @@ def _choose(columns: Sequence[Column], widths: list[int], room: int) -> list[int
 
 
 @contextmanager
-def working(words: str, of: str = "dsa110_contimg") -> Iterator[None]:
+def working(words: str, of: str = "dsa110_contimg") -> Iterator[Status]:
     """Say what is done, and how far it is or what it waits for, as the stages say it.
 
     Parameters
@@ -202,7 +202,7 @@ def working(words: str, of: str = "dsa110_contimg") -> Iterator[None]:
 
     Yields
     ------
-    None
+    Status
         In a terminal one line changes while the body works; else each news has a line.
     """
     log = logging.getLogger(of)
@@ -212,7 +212,7 @@ def working(words: str, of: str = "dsa110_contimg") -> Iterator[None]:
         log.addHandler(teller)
         log.setLevel(logging.INFO)
         try:
-            yield
+            yield status
         finally:
             log.setLevel(level)
             log.removeHandler(teller)
