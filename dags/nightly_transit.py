@@ -14,8 +14,7 @@ from dsa110_contimg.orchestration.queues import CONVERT, FIRST
 from dsa110_contimg.orchestration.runs import (
     IMAGE_DAG,
     NIGHT_DAG,
-    Night,
-    plan_night,
+    plan_run,
     task_limit,
     wait_in_turn,
 )
@@ -24,17 +23,6 @@ from dsa110_contimg.settings import get_settings
 
 SETTINGS = get_settings()
 CONVERSION_LIMIT = task_limit(SETTINGS, SETTINGS.conversion_timeout_s)
-
-
-def this_night() -> Night:
-    """Read from the run which night it is about."""
-    context = get_current_context()
-    return plan_night(
-        context["params"],
-        context.get("data_interval_start"),
-        context.get("data_interval_end"),
-        get_settings(),
-    )
 
 
 def announce_failure(context: Any) -> None:
@@ -71,13 +59,14 @@ def nightly_transit() -> None:
         from dsa110_contimg.orchestration.settling import has_settled
 
         context = get_current_context()
-        return has_settled(this_night(), context["dag_run"].start_date, context["ti"])
+        return has_settled(plan_run(context), context["dag_run"].start_date, context["ti"])
 
     @task
     def discover() -> list[dict[str, Any]]:
         from dsa110_contimg.orchestration.transit_tasks import discover_groups
 
-        return [group.model_dump(mode="json") for group in discover_groups(this_night())]
+        groups = discover_groups(plan_run(get_current_context()))
+        return [group.model_dump(mode="json") for group in groups]
 
     @task(
         multiple_outputs=True,
@@ -91,7 +80,7 @@ def nightly_transit() -> None:
 
         context = get_current_context()
         context["group_id"] = group["group_id"]  # type: ignore[typeddict-unknown-key]
-        night = this_night()
+        night = plan_run(context)
         result = transit_tasks.convert(night, SubbandGroup.model_validate(group))
         return transit_tasks.hand_over(night, result, context["run_id"])
 
@@ -99,7 +88,8 @@ def nightly_transit() -> None:
     def settle_failed(group: dict[str, Any]) -> str:
         from dsa110_contimg.orchestration.silence import settle_failed_group
 
-        return settle_failed_group(this_night(), group["group_id"], get_current_context()["ti"])
+        context = get_current_context()
+        return settle_failed_group(plan_run(context), group["group_id"], context["ti"])
 
     @task_group
     def process(group: dict[str, Any]) -> None:
@@ -121,10 +111,9 @@ def nightly_transit() -> None:
 
     @task(trigger_rule="all_done")
     def report(groups: list[dict[str, Any]] | None) -> dict[str, Any]:
-        from dsa110_contimg.orchestration import silence, transit_tasks
+        from dsa110_contimg.orchestration.transit_tasks import report_run
 
-        silence.settle_failed_groups(this_night(), groups or [], get_current_context()["ti"])
-        return transit_tasks.report_night(this_night())
+        return report_run(groups, get_current_context())
 
     @task(trigger_rule="all_done")
     def announce(summary: dict[str, Any] | None) -> str:

@@ -40,14 +40,14 @@ def scan_directory(input_dir: Path) -> tuple[list[tuple[Path, SubbandName]], lis
     files: list[tuple[Path, SubbandName]] = []
     rejects: list[RejectedFile] = []
     dates: list[Path] = []
-    for path in _list(input_dir.absolute()):
+    for path in list_directory(input_dir.absolute()):
         if is_date(path.name) and _refusal(path) == _IS_DIRECTORY:
             dates.append(path)
         else:
             _classify(path, files, rejects)
     for directory in dates:
         try:
-            paths = _list(directory)
+            paths = list_directory(directory)
         except InputError as error:
             why = str(error).removeprefix(f"{directory} ")
             rejects.append(_reject(directory, why, unusable=True))
@@ -57,8 +57,24 @@ def scan_directory(input_dir: Path) -> tuple[list[tuple[Path, SubbandName]], lis
     return sorted(files), rejects
 
 
-def _list(directory: Path) -> list[Path]:
-    """List a directory in order of name."""
+def list_directory(directory: Path) -> list[Path]:
+    """List a directory.
+
+    Parameters
+    ----------
+    directory : Path
+        The directory.
+
+    Returns
+    -------
+    list of Path
+        Its entries, in order of name.
+
+    Raises
+    ------
+    InputError
+        If it is missing, not a directory or unreadable.
+    """
     try:
         with os.scandir(directory) as entries:
             return sorted(directory / entry.name for entry in entries)

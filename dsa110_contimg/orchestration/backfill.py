@@ -26,6 +26,7 @@ from dsa110_contimg.orchestration.night import (
     unpaused,
 )
 from dsa110_contimg.orchestration.pace import extrapolate
+from dsa110_contimg.orchestration.refusals import check_paths
 from dsa110_contimg.orchestration.runs import NIGHT_DAG
 from dsa110_contimg.orchestration.waiting import read_obstacles
 from dsa110_contimg.qa.models import NightReport, Totals, Verdict
@@ -169,7 +170,8 @@ def run_backfill(
     Raises
     ------
     InputError
-        If there is no night to be processed, or Airflow cannot or will not backfill.
+        If there is no night to be processed, or Airflow cannot or will not backfill, or (without
+        `url`) a path of the options cannot be read.
     TransientError
         If Airflow does not start, does not answer for minutes, or dies.
     """
@@ -179,6 +181,8 @@ def run_backfill(
             reason="bad_range",
         )
     say = on_stage or (lambda _: None)
+    if url is None:
+        check_paths(options.input_dir, options.sources_file)
     with _running_airflow(options, settings, url, say) as (client, wait):
         clock = time.monotonic()
         backfill = _Backfill(options, client, say)
@@ -377,6 +381,8 @@ class _Backfill:
         if not returned:
             missing = "its run ended without a report; the logs of its tasks say why"
             return night.model_copy(update={"note": night.note or missing})
+        if "refusal" in returned:
+            return night.model_copy(update={"note": night.note or returned["refusal"]})
         html = Path(returned["report"])
         return night.model_copy(
             update={

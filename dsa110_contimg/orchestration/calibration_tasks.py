@@ -12,7 +12,7 @@ from dsa110_contimg.errors import ContimgError, ScienceQualityError
 from dsa110_contimg.orchestration import metrics
 from dsa110_contimg.orchestration.ms_requests import (
     ImageRequest,
-    check_catalogue,
+    check_sources,
     known_sources,
     ledger_of,
     look_at_ms,
@@ -53,7 +53,7 @@ def flag(request: ImageRequest, purpose: str) -> str:
 
     settings = get_settings()
     with work_on_ms(request, purpose, fatal=ContimgError) as (group_id, ledger):
-        check_catalogue(request)
+        check_sources(request, purpose)
         record = flag_ms(
             FlagOptions(
                 ms_path=request.ms,

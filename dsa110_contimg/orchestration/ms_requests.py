@@ -14,7 +14,9 @@ from dsa110_contimg.catalog.sources import Source
 from dsa110_contimg.errors import ContimgError, InputError, TransientError
 from dsa110_contimg.imaging.models import Backend
 from dsa110_contimg.models import Model
+from dsa110_contimg.orchestration.forms import image_form
 from dsa110_contimg.orchestration.pools import run_ms
+from dsa110_contimg.orchestration.refusals import check_paths, refuse_unknown
 from dsa110_contimg.orchestration.request_paths import allowed_path
 from dsa110_contimg.orchestration.spans import task_span
 from dsa110_contimg.orchestration.transit_tasks import night_ledger
@@ -37,7 +39,7 @@ class ImageRequest(Model):
     ms: Path
     """The Measurement Set."""
     sources: list[Source] | None = None
-    """What to image, whether the beam saw it or not; None: what it saw of `sources_file`."""
+    """What to measure, all of it in the field; None: what lies there of `sources_file`."""
     sources_file: Path | None = None
     """Catalogue; None: the one of the settings."""
     night: str | None = None
@@ -132,8 +134,8 @@ def read_request(params: Mapping[str, Any], by_hand: str | None = None) -> Image
     Raises
     ------
     InputError
-        If a value makes no sense, or a path leads out of the directories that runs may name;
-        the message names it.
+        If a value makes no sense, or a path leads out of the directories that runs may name, or
+        there is no such parameter; the message names it.
     """
     settings = get_settings()
     if params.get("ms") is not None and run_ms(params) is None:
@@ -143,6 +145,7 @@ def read_request(params: Mapping[str, Any], by_hand: str | None = None) -> Image
             reason="no_ms",
             remedy="give the absolute path of a published MS",
         )
+    refuse_unknown(params.keys(), image_form(settings).keys())
     given = {name: value for name, value in params.items() if value not in (None, "", [])}
     given |= _read_text(given.pop("sources_text", None), given)
     try:
@@ -228,25 +231,31 @@ def read_group_id(ms_path: Path) -> str:
     return manifest.group_id
 
 
-def check_catalogue(request: ImageRequest) -> None:
-    """Find out before the work whether the catalogue that the run names can be read.
+def check_sources(request: ImageRequest, purpose: str) -> None:
+    """Find out before the work whether the sources that the run names can be measured.
 
     Parameters
     ----------
     request : ImageRequest
         What was asked for.
+    purpose : str
+        Shown to those who wait for the MS.
 
     Raises
     ------
     InputError
-        If it cannot. The catalogue of the settings is not looked at here: without it an MS is
-        still worth calibrating.
+        If the catalogue cannot be read, or one of its own sources lies outside the field. The
+        catalogue of the settings is not looked at here: without it an MS is still worth
+        calibrating.
     """
-    from dsa110_contimg.catalog.sources import read_sources
+    from dsa110_contimg.visibilities.primary_beam import check_in_field
 
-    named = request.sources_file
-    if request.sources is None and named not in (None, get_settings().sources_path):
-        read_sources(named)
+    if request.sources is not None:
+        info = look_at_ms(request, purpose).info
+        for source in request.sources:
+            check_in_field(source, info)
+    elif request.sources_file != get_settings().sources_path:
+        check_paths(None, request.sources_file)
 
 
 def ledger_of(request: ImageRequest) -> tuple[str, NightLedger]:
@@ -347,12 +356,12 @@ def work_on_ms(
 @contextmanager
 def _kept_from_withdrawal(request: ImageRequest, group_id: str) -> Iterator[None]:
     """Hold the directory of a run by hand: what its tasks still write cannot be withdrawn."""
-    if request.by_hand is None:
+    results = request.results_of(group_id)
+    # A request that is refused never has any.
+    if request.by_hand is None or not results.exists():
         yield
         return
-    folder = request.results_of(group_id).night_dir
-    folder.mkdir(parents=True, exist_ok=True)
-    with hold_existing(folder):
+    with hold_existing(results.night_dir):
         yield
 
 
@@ -377,6 +386,8 @@ def _loss_named(ms_path: Path) -> Iterator[None]:
 def record_ms_failure(request: ImageRequest, error: ContimgError) -> None:
     """Record that nothing more can come of an MS, if it is known which night it belongs to.
 
+    Of a request by hand that is refused nothing is recorded.
+
     Parameters
     ----------
     request : ImageRequest
@@ -390,6 +401,9 @@ def record_ms_failure(request: ImageRequest, error: ContimgError) -> None:
     try:
         ledger = request.results_of(request.group_id)
     except InputError:
+        return
+    if request.by_hand and isinstance(error, InputError) and not ledger.exists():
+        # The request is refused: nothing was done yet.
         return
     ledger.save_ms_failure(
         MsFailure(

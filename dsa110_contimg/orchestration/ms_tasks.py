@@ -15,6 +15,7 @@ from dsa110_contimg.models import Model
 from dsa110_contimg.orchestration.metrics import count_sources
 from dsa110_contimg.orchestration.ms_requests import (
     ImageRequest,
+    check_sources,
     known_sources,
     look_at_ms,
     work_on_ms,
@@ -59,9 +60,11 @@ def plan_sources(request: ImageRequest, purpose: str) -> list[Source]:
     Raises
     ------
     InputError
-        If the MS is not published and whole, or the catalogue cannot be read.
+        If the MS is not published and whole, the catalogue cannot be read, or a source that was
+        asked for lies outside the field.
     """
     with work_on_ms(request, purpose, fatal=InputError) as (group_id, _):
+        check_sources(request, purpose)
         sources = _select_sources(request, purpose)
     ledger = request.results_of(group_id)
     ledger.clear_ms_failure(group_id)

@@ -19,6 +19,7 @@ from dsa110_contimg.orchestration.client import FINISHED_STATES, AirflowClient
 from dsa110_contimg.orchestration.embedded import EmbeddedAirflow
 from dsa110_contimg.orchestration.following import ended_with_us, follow
 from dsa110_contimg.orchestration.pace import OVER_STATES, Pace, measure_pace
+from dsa110_contimg.orchestration.refusals import check_paths
 from dsa110_contimg.orchestration.runs import (
     COMMAND_PREFIX,
     CONVERT_TASK,
@@ -122,9 +123,12 @@ def run_night(
 
     Raises
     ------
+    InputError
+        If the input directory or the catalogue cannot be read: nothing is touched.
     ContimgError
         If Airflow does not start, or dies.
     """
+    check_paths(settings.raw_dir, options.sources_file)
     say = on_stage or (lambda _: None)
     seconds: dict[str, float] = {}
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")

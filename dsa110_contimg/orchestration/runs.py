@@ -13,8 +13,10 @@ from pydantic import Field, ValidationError
 
 from dsa110_contimg.errors import InputError
 from dsa110_contimg.models import Model
+from dsa110_contimg.orchestration.forms import night_form
+from dsa110_contimg.orchestration.refusals import refuse_unknown
 from dsa110_contimg.orchestration.request_paths import allowed_path
-from dsa110_contimg.settings import Settings
+from dsa110_contimg.settings import Settings, get_settings
 
 NIGHT_DAG: Final = "nightly_transit"
 CONVERT_TASK: Final = "process.convert"
@@ -124,8 +126,9 @@ def plan_night(
     ------
     InputError
         If neither a date nor an interval is given, or one makes no sense, or a path leads out
-        of the directories that runs may name.
+        of the directories that runs may name, or there is no such parameter.
     """
+    refuse_unknown(params.keys(), night_form(settings).keys())
     start, end = _asked_interval(params) or _data_interval(interval_start, interval_end)
     fields: dict[str, Any] = {
         "date": start.date().isoformat(),
@@ -147,6 +150,28 @@ def plan_night(
             reason="bad_parameter",
             remedy="give degrees",
         ) from None
+
+
+def plan_run(context: Mapping[str, Any]) -> Night:
+    """Say which night a run is about, with the settings in force.
+
+    Parameters
+    ----------
+    context : mapping
+        Airflow's, of a task of the run or of a callback.
+
+    Returns
+    -------
+    Night
+        The night.
+
+    Raises
+    ------
+    InputError
+        As `plan_night` raises it.
+    """
+    interval = (context.get("data_interval_start"), context.get("data_interval_end"))
+    return plan_night(context.get("params") or {}, *interval, get_settings())
 
 
 def _read_path(params: Mapping[str, Any], name: str, settings: Settings) -> Path | None:

@@ -41,8 +41,8 @@ def has_settled(night: Night, waiting_since: datetime | None, ti: Any = None) ->
 
     Raises
     ------
-    ContimgError
-        If the run names what is not there; on record too.
+    InputError
+        If the run names what is not there: it is refused.
     """
     check_request(night)
     now_s = time.time()

@@ -6,7 +6,7 @@ and groups would wait for solutions that nobody makes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dsa110_contimg.calibration.models import SolveOutcome, SolveState
@@ -34,7 +34,8 @@ def settle_failed_solve(request: ImageRequest, ti: Any) -> None:
     ti : RuntimeTaskInstance
         A task of the same run that comes after the solve, whether that succeeded or not.
     """
-    if _has_failed(ti, "solve"):
+    # A request by hand that is refused never comes to its solve, and settles nothing.
+    if _has_failed(ti, "solve", {"failed"} if request.by_hand else FAILED_STATES):
         ledger = night_ledger(request.night_of(request.group_id))
         _settle_solve(ledger, request.group_id, anew=request.reprocess)
 
@@ -94,12 +95,12 @@ def _settle_group(night: Night, group_id: str, *, is_converted: bool) -> str:
     return "its run of image_ms failed without a word"
 
 
-def _has_failed(ti: Any, task_id: str) -> bool:
+def _has_failed(ti: Any, task_id: str, failed: Collection[str] = FAILED_STATES) -> bool:
     """Whether a task of the same run, and of the same group of tasks, failed on all tries."""
     states = ti.get_task_states(
         ti.dag_id, map_index=ti.map_index, task_ids=[task_id], run_ids=[ti.run_id]
     )
-    return any(state in FAILED_STATES for state in states[ti.run_id].values())
+    return any(state in failed for state in states[ti.run_id].values())
 
 
 def _settle_conversion(ledger: NightLedger, group_id: str) -> str:

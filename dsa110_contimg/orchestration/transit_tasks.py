@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from dsa110_contimg.conversion.models import ConversionResult, ConversionState, SubbandGroup
-from dsa110_contimg.errors import ContimgError, InputError, ScienceQualityError
+from dsa110_contimg.errors import ContimgError, InputError, ScienceQualityError, TransientError
 from dsa110_contimg.orchestration.alerts import alert_cleanup_failures
-from dsa110_contimg.orchestration.runs import Night, image_conf, image_run_id
+from dsa110_contimg.orchestration.refusals import check_named, find_refusal
+from dsa110_contimg.orchestration.runs import Night, image_conf, image_run_id, plan_run
 from dsa110_contimg.qa.models import NightReport, Verdict
 from dsa110_contimg.qa.record_models import StageFailure, StageSeconds
 from dsa110_contimg.qa.records import NightLedger
@@ -35,14 +36,16 @@ def discover_groups(night: Night) -> list[SubbandGroup]:
 
     Raises
     ------
+    InputError
+        If the run names what is not there: it is refused.
     ContimgError
-        If the run names what is not there, or the input directory cannot be read; on record too.
+        If the input directory of the settings cannot be read; on record too.
     """
     from dsa110_contimg.conversion.groups import find_groups
     from dsa110_contimg.orchestration.alerts.space import check_room
 
-    check_room()
     check_request(night)
+    check_room()
     settings = get_settings()
     ledger = night_ledger(night.date)
     start = time.perf_counter()
@@ -70,23 +73,21 @@ def check_request(night: Night) -> None:
 
     Raises
     ------
-    ContimgError
-        If the source catalogue cannot be read; on record too. The one of the settings is not
-        looked at here: without it the groups are still worth converting.
+    InputError
+        If it is not: the run is refused, and the night keeps its record.
+    TransientError
+        If it cannot be read at present; on record too.
     """
-    from dsa110_contimg.catalog.sources import read_sources
-
-    if night.sources_file != get_settings().sources_path:
-        with _failure_recorded(night):
-            read_sources(night.sources_file)
+    with _failure_recorded(night, TransientError):
+        check_named(night)
 
 
 @contextmanager
-def _failure_recorded(night: Night) -> Iterator[None]:
+def _failure_recorded(night: Night, kind: type[ContimgError] = ContimgError) -> Iterator[None]:
     """Put on record that the night as a whole failed before it began."""
     try:
         yield
-    except ContimgError as error:
+    except kind as error:
         night_ledger(night.date).save_stage_failure(
             StageFailure(
                 stage=DISCOVERY, reason=f"{error.reason}: {error.message}", remedy=error.remedy
@@ -231,6 +232,32 @@ def hand_over(night: Night, result: ConversionResult, run_id: str) -> dict[str, 
     return {**result.model_dump(mode="json"), "image_conf": conf, "image_run_id": image_run}
 
 
+def report_run(
+    groups: Sequence[Mapping[str, Any]] | None, context: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write the report of a run's night, unless the run is refused.
+
+    Parameters
+    ----------
+    groups : sequence of mapping or None
+        The groups that it has found, as JSON; None if it has not come so far.
+    context : mapping
+        Airflow's, of a task that comes after all others.
+
+    Returns
+    -------
+    dict
+        As of `report_night`, or of `find_refusal`.
+    """
+    from dsa110_contimg.orchestration.silence import settle_failed_groups
+
+    if groups is None and (refusal := find_refusal(context)) is not None:
+        return refusal
+    night = plan_run(context)
+    settle_failed_groups(night, groups or [], context["ti"])
+    return report_night(night)
+
+
 def report_night(night: Night) -> dict[str, Any]:
     """Write the report of a night.
 
@@ -262,7 +289,7 @@ def judge_night(summary: Mapping[str, Any] | None) -> str:
     Parameters
     ----------
     summary : mapping or None
-        What `report_night` returned; None if it failed.
+        What `report_run` returned; None if it failed.
 
     Returns
     -------
@@ -271,6 +298,8 @@ def judge_night(summary: Mapping[str, Any] | None) -> str:
 
     Raises
     ------
+    InputError
+        If the run was refused.
     ScienceQualityError
         If something failed, be it the report; the message has the first reasons.
     """
@@ -280,6 +309,8 @@ def judge_night(summary: Mapping[str, Any] | None) -> str:
         raise ScienceQualityError(
             "the night has no report", reason="no_report", remedy="the log of its task says why"
         )
+    if "refusal" in summary:
+        raise InputError(summary["refusal"], reason=summary["reason"], remedy=summary["remedy"])
     ledger = night_ledger(summary["date"])
     report = NightReport.model_validate_json(ledger.report_json.read_text(encoding="utf-8"))
     if report.verdict in {Verdict.PARTIAL, Verdict.FAILED}:

@@ -28,7 +28,7 @@ from support.receivers import (
 from dsa110_contimg.orchestration.alerts.models import AlertKind, Delivery
 from dsa110_contimg.orchestration.alerts.raising import list_alerts, withdraw_alert
 from dsa110_contimg.orchestration.embedded import EmbeddedAirflow
-from dsa110_contimg.orchestration.runs import HOUSEKEEPING_DAG, NIGHT_DAG
+from dsa110_contimg.orchestration.runs import HOUSEKEEPING_DAG, IMAGE_DAG, NIGHT_DAG
 from dsa110_contimg.settings import Settings
 from dsa110_contimg.simulation.night import SimulationResult
 from dsa110_contimg.storage.ms_access import exclusive_ms
@@ -141,6 +141,44 @@ def test_the_dag_processor_knows_that_it_is_told(
     later = observatory.night(date="2026-02-01", input_dir=str(observatory.incoming))
     assert "no_data: sent" in observatory.told(later)
     assert observatory.box.kinds() == ["night_failed", "no_data"]
+
+
+def test_a_refused_request_touches_nothing(
+    observatory: Observatory, failed_night: Run, date: str
+) -> None:
+    """No record, report or alert of a night, also where its request can be read; no mail."""
+    live, box = observatory.live, observatory.box
+    [ms] = (live.settings.ms_dir / date).glob("*.ms")
+    outside = [{"name": "outside", "ra_deg": 0.0, "dec_deg": -30.0}]
+    requests = {
+        "incomming does not exist": (
+            NIGHT_DAG,
+            {"date": date, "input_dir": str(live.settings.work_dir / "incomming")},
+        ),
+        "there is no parameter 'dat'": (NIGHT_DAG, {"dat": date}),
+        "neither a date nor a data interval": (NIGHT_DAG, {}),
+        "there is no parameter 'source'": (IMAGE_DAG, {"ms": str(ms), "source": outside}),
+        "the phase centre": (IMAGE_DAG, {"ms": str(ms), "sources": outside}),
+    }
+
+    def written() -> dict[Path, bytes]:
+        roots = (live.settings.nights_dir, live.settings.work_dir / "alerts")
+        files = (path for root in roots for path in root.rglob("*") if path.is_file())
+        return {path: path.read_bytes() for path in files}
+
+    def n_called() -> int:
+        logs = live.airflow.home.logs_dir.glob("parsing/**/*.log")
+        return sum(path.read_text().count("Executing on_failure dag callback") for path in logs)
+
+    before, mails, calls = written(), len(box.mails), n_called()
+    runs = {words: live.trigger(*request) for words, request in requests.items()}
+    assert set(live.finish(*runs.values())) == {"failed"}
+    for words, (dag_id, run_id) in runs.items():
+        for task in ("discover", "verdict") if dag_id == NIGHT_DAG else ("prepare",):
+            assert words in live.log(dag_id, run_id, task)
+    live.wait_until(lambda: n_called() >= calls + 3, "the callbacks", 60)
+    live.airflow.wait(2)
+    assert (written(), len(box.mails)) == (before, mails)
 
 
 def test_what_was_done_is_counted(observatory: Observatory, failed_night: Run, date: str) -> None:

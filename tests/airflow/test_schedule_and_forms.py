@@ -336,7 +336,7 @@ def wrong_runs(live: LiveAirflow, run_again: Run) -> dict[str, Run]:
     ("name", "task", "words"),
     [
         ("order", "settle", "the end 2026-01-03T08:00:00Z is not after the start"),
-        ("directory", "discover", "nowhere does not exist"),
+        ("directory", "settle", "nowhere does not exist"),
         ("catalogue", "settle", "no source catalogue at"),
         ("root", "settle", "DSA110_CONTIMG_ALLOWED_ROOTS"),
         ("no ms", "prepare", "is not a published Measurement Set"),

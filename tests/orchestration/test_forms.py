@@ -11,7 +11,7 @@ import pytest
 
 from dsa110_contimg.errors import InputError
 from dsa110_contimg.orchestration.forms import image_form, night_form
-from dsa110_contimg.orchestration.ms_requests import check_catalogue, read_request
+from dsa110_contimg.orchestration.ms_requests import check_sources, read_request
 from dsa110_contimg.orchestration.runs import plan_night
 from dsa110_contimg.orchestration.transit_tasks import check_request, night_ledger
 from dsa110_contimg.settings import get_settings
@@ -107,7 +107,7 @@ def test_a_time_range(night_params: dict[str, Any], start: str, end: str) -> Non
     assert night.end.isoformat() == "2026-01-26T02:00:00+00:00"
 
 
-def test_a_catalogue_that_cannot_be_read_is_on_record(
+def test_a_catalogue_that_cannot_be_read_is_refused(
     night_params: dict[str, Any], tmp_path: Path
 ) -> None:
     (tmp_path / "work").mkdir()
@@ -116,8 +116,7 @@ def test_a_catalogue_that_cannot_be_read_is_on_record(
     night = plan_night(params, None, None, get_settings())
     with pytest.raises(InputError, match=r"no source catalogue at .*targets\.ecsv"):
         check_request(night)
-    [failure] = night_ledger("2026-01-25").load().stage_failures
-    assert failure.reason.startswith("missing_catalogue: ")
+    assert not night_ledger("2026-01-25").exists()
     catalogue.write_text("name,ra_deg\na,1\n")
     with pytest.raises(InputError, match="targets"):
         check_request(night)
@@ -156,6 +155,8 @@ def test_the_catalogue_of_the_settings_may_come_later(night_params: dict[str, An
             "as text and as JSON",
         ),
         ({"target_snr": -1}, "bad_parameter", "target_snr"),
+        ({"by_hand": "x"}, "unknown_parameter", "'by_hand'"),
+        ({"source_file": None}, "unknown_parameter", "no parameter 'source_file'"),
     ],
 )
 def test_wrong_requests_are_refused_in_words(
@@ -180,9 +181,8 @@ def test_a_catalogue_that_a_request_names_is_looked_at_first(
 ) -> None:
     named = {**ms_params, "sources_file": str(tmp_path / "work/targets.ecsv")}
     with pytest.raises(InputError, match="no source catalogue"):
-        check_catalogue(read_request(named))
-    check_catalogue(read_request({**named, "sources_text": "a 1 2"}))
-    check_catalogue(read_request(ms_params))
+        check_sources(read_request(named), "a test")
+    check_sources(read_request(ms_params), "a test")
 
 
 def test_the_forms_do_not_change_with_what_is_made() -> None:

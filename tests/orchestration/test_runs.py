@@ -51,6 +51,8 @@ def test_the_times_are_plain_ones() -> None:
         ({"date": 20260125}, (None, None), "bad_date"),
         ({}, (None, None), "no_date"),
         ({"date": ""}, (START, START), "no_date"),
+        ({"dat": "2026-01-25"}, (START, END), "unknown_parameter"),
+        ({"date": "2026-01-25", "dec_dgr": 54.5}, (None, None), "unknown_parameter"),
     ],
 )
 def test_no_night(params: dict[str, Any], interval: tuple[Any, Any], reason: str) -> None:

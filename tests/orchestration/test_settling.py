@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from dsa110_contimg.conversion.models import ConversionResult, ConversionState
+from dsa110_contimg.errors import InputError
 from dsa110_contimg.orchestration.runs import Night, plan_night
 from dsa110_contimg.orchestration.settling import has_settled, judge_arrival
 from dsa110_contimg.orchestration.transit_tasks import discover_groups, night_ledger
@@ -161,6 +162,11 @@ def test_a_missing_directory_is_left_to_discovery(night: Night, incoming: Path) 
     arrival = judge(night, 0.0)
     assert arrival is not None
     assert "does not exist" in arrival.sentence
+    # The run did not name it, so that it is no refusal: the night has failed.
+    with pytest.raises(InputError, match="does not exist"):
+        discover_groups(night)
+    [failure] = night_ledger(night.date).load().stage_failures
+    assert failure.reason.startswith("missing_directory: ")
 
 
 def test_what_came_too_late_is_in_the_report(

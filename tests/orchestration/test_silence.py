@@ -82,6 +82,14 @@ def test_a_flagging_that_failed_on_all_tries_is_the_reason(
     assert ledger.is_decided(MORNING)
 
 
+def test_a_request_by_hand_that_is_refused_settles_no_solve(
+    ledger: NightLedger, tmp_path: Path
+) -> None:
+    request = request_for(tmp_path, MORNING).model_copy(update={"by_hand": "manual__1"})
+    settle_failed_solve(request, after_solve("upstream_failed"))
+    assert ledger.load().solves == []
+
+
 def test_what_a_solve_has_said_stays(ledger: NightLedger, tmp_path: Path) -> None:
     """Also where the groups of the night were looked for again since."""
     ledger.save_solve(SOLVED)

@@ -111,6 +111,25 @@ def test_before_a_task_that_calibrates(request_for_ms: ImageRequest, stage: str)
     assert ledger.is_decided(request_for_ms.group_id)
 
 
+def test_a_request_by_hand_that_is_refused_is_not_on_record(request_for_ms: ImageRequest) -> None:
+    """Sources outside the field, and an MS that is not there; then one that vanishes later."""
+    by_hand = request_for_ms.model_copy(update={"by_hand": "manual__1"})
+    outside = TARGET.model_copy(update={"dec_deg": -30.0})
+    refused = by_hand.model_copy(update={"sources": [TARGET, outside]})
+    for stage in (calibration_tasks.flag, ms_tasks.plan_sources):
+        with pytest.raises(InputError, match=r"is below the horizon|lies outside"):
+            stage(refused, "a task")
+    assert not get_settings().nights_dir.exists()
+    assert ms_tasks.plan_sources(by_hand, "a task") == [TARGET]
+    assert remove_for_sure(by_hand.ms) == []
+    other = by_hand.model_copy(update={"by_hand": "manual__2"})
+    for request in (by_hand, other):
+        with pytest.raises(InputError, match="not a published Measurement Set"):
+            ms_tasks.plan_sources(request, "a task")
+    [record] = ledger_of_night(by_hand).load().by_hand.values()
+    assert [failure.reason[:16] for failure in record.ms_failures] == ["ms_not_published"]
+
+
 def test_what_casacore_says_of_it_is_named(request_for_ms: ImageRequest) -> None:
     def read() -> None:
         with work_on_ms(request_for_ms, "a task"):

@@ -17,8 +17,9 @@ from dsa110_contimg.orchestration.alerts.raising import (
     withdraw_alert,
 )
 from dsa110_contimg.orchestration.metrics import count_night
+from dsa110_contimg.orchestration.refusals import find_refusal
 from dsa110_contimg.orchestration.run_ends import BY_HAND
-from dsa110_contimg.orchestration.runs import NIGHT_DAG, plan_night
+from dsa110_contimg.orchestration.runs import NIGHT_DAG, plan_run
 from dsa110_contimg.qa.models import GroupOutcome, NightReport, Verdict
 from dsa110_contimg.qa.records import NightLedger
 from dsa110_contimg.qa.verdict import plural
@@ -31,6 +32,7 @@ _KINDS = {
     Verdict.EMPTY: AlertKind.NO_DATA,
 }
 """The other verdicts make a summary."""
+_REFUSED = "the request is refused: its run says why, and no alert is raised"
 _NIGHT_KINDS = (AlertKind.NIGHT_SUMMARY, AlertKind.NIGHT_FAILED, AlertKind.NO_DATA)
 
 
@@ -59,7 +61,8 @@ def announce_night(summary: Mapping[str, Any] | None, context: Any) -> str:
     Parameters
     ----------
     summary : mapping or None
-        What the task that writes the night's report returned; None if it failed.
+        What the task that writes the night's report returned; None if it failed. That of a
+        request that is refused bears its ``refusal``.
     context : mapping
         Airflow's context of the task.
 
@@ -69,6 +72,8 @@ def announce_night(summary: Mapping[str, Any] | None, context: Any) -> str:
         What became of the messages, for the log and the UI.
     """
     run = _read_run(context)
+    if "refusal" in (summary or find_refusal(context) or {}):
+        return _REFUSED
     if summary is None:
         count_night("unreported", run.started)
         words = "its report could not be written"
@@ -92,8 +97,11 @@ def announce_failed_run(context: Any) -> str:
     Returns
     -------
     str
-        What became of the message; that there is none, if the run has announced its night.
+        What became of the message; that there is none, if the run has announced its night, or
+        was refused.
     """
+    if find_refusal(context):
+        return _REFUSED
     run, date = _read_run(context), _read_date(context)
     if date is not None and _is_announced(date, run.started):
         return f"the night {date} is announced"
@@ -250,9 +258,8 @@ def _shortened(lines: list[str], total: int) -> list[str]:
 
 def _read_date(context: Any) -> str | None:
     """Read which night a run is about, as far as its context says."""
-    interval = (context.get("data_interval_start"), context.get("data_interval_end"))
     try:
-        return plan_night(context.get("params") or {}, *interval, get_settings()).date
+        return plan_run(context).date
     except InputError:
         return None
 
