@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import httpx
@@ -18,18 +19,23 @@ import pytest
 from support.devtools import Tab, browse
 from support.live_airflow import LiveAirflow
 from support.login import log_in
+from typer.testing import CliRunner, Result
 
 from dsa110_contimg.catalog.sources import Source
+from dsa110_contimg.cli.main import app
 from dsa110_contimg.operator_page.late import PREFIX
 from dsa110_contimg.orchestration.embedded import EmbeddedAirflow, choose_port
-from dsa110_contimg.orchestration.runs import NIGHT_DAG
+from dsa110_contimg.orchestration.runs import IMAGE_DAG, NIGHT_DAG
+from dsa110_contimg.qa.by_hand import name_run
+from dsa110_contimg.qa.records import BY_HAND, NightLedger
 from dsa110_contimg.settings import Settings
 from dsa110_contimg.simulation.night import SimulationOptions, simulate
+from dsa110_contimg.storage.files import remove_for_sure
 
 pytestmark = [pytest.mark.airflow, pytest.mark.slow]
 
 DATE = "2026-01-25"
-PASSWORDS = {"olga": "operators-own", "norbert": "has-no-role"}
+PASSWORDS = {"olga": "operators-own", "norbert": "has-no-role", "otto": "starts-runs"}
 HTML = {"Accept": "text/html"}
 
 
@@ -75,7 +81,7 @@ def guarded(processed: LiveAirflow, tmp_path_factory: pytest.TempPathFactory) ->
     environment = {
         **home.environment(port=port, parallelism=1, schedule=False),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "olga:viewer,norbert:",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "olga:viewer,norbert:,otto:user",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
     }
     url = f"http://127.0.0.1:{port}"
@@ -378,6 +384,120 @@ def test_fits_a_laptop_and_is_legible(
         assert tab.run(f"{root}.scrollWidth <= {root}.clientWidth"), address
         assert tab.run(CONTRASTS) == [], address
     assert tab.complaints == []
+
+
+@pytest.fixture(scope="module")
+def by_hand(processed: LiveAirflow) -> dict[str, str]:
+    """Two runs of image_ms by hand: a slip of the pen, and a name of the night elsewhere."""
+    [ms] = (processed.settings.ms_dir / DATE).glob("*.ms")
+    texts = {"typo": "TYPO 8.6 54.96", "moved": "bright 128.75 54.6"}
+    forms = {
+        name: {"ms": str(ms), "sources_text": text, "max_spws": 2} for name, text in texts.items()
+    }
+    runs = {name: processed.trigger(IMAGE_DAG, form, name) for name, form in forms.items()}
+    assert processed.finish(*runs.values()) == ["failed", "success"]
+    return {name: name_run(ms.stem, run_id) for name, (_, run_id) in runs.items()}
+
+
+def command(processed: LiveAirflow, *arguments: str) -> Result:
+    where = ["--work-dir", str(processed.settings.work_dir)]
+    return CliRunner().invoke(app, ["by-hand", DATE, *where, *arguments])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of the night's products."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and BY_HAND not in path.parts
+    }
+
+
+def measured(report: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """What a night has measured, and where."""
+    keys = ("name", "ra_deg", "dec_deg", "success", "best_snr", "n_images", "products")
+    return [tuple(source[key] for key in keys) for source in report["sources"]]
+
+
+def test_results_by_hand_leave_the_night_alone(
+    processed: LiveAirflow, viewer: httpx.Client, request: pytest.FixtureRequest
+) -> None:
+    products = processed.settings.products_dir / DATE
+    before, products_before = processed.report(DATE), contents(products)
+    typo, moved = (request.getfixturevalue("by_hand")[name] for name in ("typo", "moved"))
+    assert contents(products) == products_before
+    assert processed.finish(processed.trigger(NIGHT_DAG, {"date": DATE})) == ["success"]
+    after = processed.report(DATE)
+    assert measured(after) == measured(before)
+    assert (after["verdict"], after["failures"], after["losses"]) == ("complete", [], [])
+    assert {run["run"]: run["verdict"] for run in after["by_hand"]} == {
+        typo: "failed",
+        moved: "complete",
+    }
+    page = viewer.get(f"{PREFIX}/by_hand").text
+    assert typo in page
+    assert moved in page
+    assert "outside the 10% contour" in page
+    assert "Withdraw" not in page
+    listed = json.loads(command(processed, "--json").stdout)
+    assert [run["run"] for run in listed] == sorted([typo, moved])
+
+
+def test_what_a_night_started_goes_to_the_night_when_it_is_cleared(
+    processed: LiveAirflow, by_hand: dict[str, str]
+) -> None:
+    run, *_ = [
+        run["dag_run_id"]
+        for run in processed.client.dag_runs(IMAGE_DAG)
+        if run["run_type"] == "operator_triggered"
+    ]
+    night = NightLedger(processed.settings.nights_dir, DATE)
+    [group] = night.load().sources
+    assert remove_for_sure(night.records_dir / "sources" / group) == []
+    assert night.load().sources == {}
+    processed.clear((IMAGE_DAG, run), "measure", downstream=True)
+    assert processed.finish((IMAGE_DAG, run)) == ["success"]
+    assert {source.name for source in night.load().sources[group]} == {"bright", "faint"}
+    assert night.list_by_hand() == sorted(by_hand.values())
+
+
+def test_results_by_hand_are_withdrawn_by_those_who_may_start_runs(
+    processed: LiveAirflow, guarded: str, viewer: httpx.Client, by_hand: dict[str, str]
+) -> None:
+    address = f"{PREFIX}/nights/{DATE}/by_hand/{quote(by_hand['typo'])}/withdraw"
+    here = {"Sec-Fetch-Site": "same-origin"}
+    assert viewer.post(address, headers=here).status_code == 403
+    with log_in(guarded, "otto", PASSWORDS["otto"]) as client:
+        assert client.get(f"{PREFIX}/by_hand").text.count("Withdraw these results") == 2
+        assert client.post(address).status_code == 403
+        assert client.post(address, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+        assert by_hand["typo"] in client.get(f"{PREFIX}/by_hand").text
+        assert client.post(address, headers=here).headers["location"] == f"{PREFIX}/by_hand"
+        assert by_hand["typo"] not in client.get(f"{PREFIX}/by_hand").text
+        assert client.post(address, headers=here).status_code == 404
+    refused = command(processed, "--withdraw", by_hand["typo"])
+    assert refused.exit_code == 1
+    report = processed.report(DATE)
+    assert [run["run"] for run in report["by_hand"]] == [by_hand["moved"]]
+    assert report["verdict"] == "complete"
+
+
+@pytest.mark.needs("chromium")
+def test_results_by_hand_are_withdrawn_by_mouse(
+    processed: LiveAirflow, by_hand: dict[str, str], tmp_path: Path
+) -> None:
+    """Inside Airflow's frame, which lets forms through."""
+    with browse(tmp_path / "profile") as tab:
+        tab.open(f"{processed.airflow.url}/")
+        tab.click("document.querySelector('[aria-label=Nights]')")
+        tab.click(f"[...{FRAME}.querySelectorAll('nav a')].find(a => a.innerText === 'By hand')")
+        tab.wait(f"{FRAME}.body.innerText.includes('{by_hand['moved']}')")
+        tab.click(f"{FRAME}.querySelector('details summary')")
+        tab.click(f"{FRAME}.querySelector('form button')")
+        tab.wait(f"{FRAME}.body.innerText.includes('There are no results by hand.')")
+        assert tab.complaints == []
+    assert "no results by hand" in command(processed).stdout
+    assert processed.report(DATE)["by_hand"] == []
 
 
 CONTRASTS = """
