@@ -292,7 +292,7 @@ def test_a_held_ms_is_tried_again(live: LiveAirflow, bad_night: dict[str, Any]) 
 
 @pytest.mark.parametrize(
     ("conf", "word"),
-    [({}, "ms"), ({"ms": ""}, "ms"), ({"ms": "x.ms", "sources": [{"name": "a b"}]}, "sources")],
+    [({}, "ms"), ({"ms": ""}, "ms"), ({"ms": "/x.ms", "sources": [{"name": "a b"}]}, "sources")],
 )
 def test_a_run_without_ms_is_refused(live: LiveAirflow, conf: dict[str, Any], word: str) -> None:
     with pytest.raises(InputError, match=word):
