@@ -245,8 +245,14 @@ def convert_subband_groups_to_ms(
     if checkpoint is not None:
         _write_checkpoint(checkpoint, results)
 
-    def add(result: ConversionResult) -> None:
-        """Note a result, and tell those who wait for it."""
+    def note(result: ConversionResult) -> None:
+        """Keep a result, and tell those who wait for it.
+
+        Parameters
+        ----------
+        result : ConversionResult
+            Of one group.
+        """
         results.append(result)
         if checkpoint is not None:
             _try_checkpoint(checkpoint, results)
@@ -267,9 +273,9 @@ def convert_subband_groups_to_ms(
                 header_contradictions=header_contradictions or settings.header_contradictions,
                 skip_existing=skip_existing,
             )
-            add(_convert_or_explain(options))
+            note(_convert_or_explain(options))
     for group_id, files in lost.items():
-        add(
+        note(
             ConversionResult(
                 group_id=group_id,
                 state=ConversionState.REJECTED,
