@@ -280,14 +280,14 @@ def test_a_held_ms_is_tried_again(live: LiveAirflow, bad_night: dict[str, Any]) 
         )
         live.wait_until(
             lambda: (
-                live.tasks(*run).get(("measure", -1), {}).get("state") in {"up_for_retry", "failed"}
+                live.tasks(*run).get(("prepare", -1), {}).get("state") in {"up_for_retry", "failed"}
             ),
             "the first try",
             90,
         )
     assert live.finish(run) == ["success"]
-    assert live.tasks(*run)["measure", -1]["try_number"] == 2
-    assert "is held by somebody else's work" in live.log(*run, "measure")
+    assert live.tasks(*run)["prepare", -1]["try_number"] == 2
+    assert "is held by somebody else's work" in live.log(*run, "prepare")
 
 
 @pytest.mark.parametrize(
