@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from dsa110_contimg.cli.options import settings_for
-from dsa110_contimg.cli.output import print_json
+from dsa110_contimg.cli.output import open_screen, print_json, say
 
 
 def by_hand(
@@ -68,6 +67,5 @@ def by_hand(
         print_json([run.model_dump(mode="json") for run in runs])
         return
     lines = [f"{run.run}  {run.verdict}: {run.headline}" for run in runs]
-    screen = Console()
     for line in lines or [f"no results by hand in the night {night.date}"]:
-        screen.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(line, open_screen())
